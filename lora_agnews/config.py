@@ -1,0 +1,192 @@
+"""What every key means and may hold. The values live in conf/; here are their types, units and rules, and no defaults."""
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from lora_agnews.budget import HARD_LIMIT
+
+LABELS = ("World", "Sports", "Business", "Sci/Tech")  # the task: 0..3, in AG News' own order
+
+
+class UserError(ValueError):
+    """What the user gave can't be used: a key, a value, a file. The message names it, what is allowed and the remedy."""
+
+
+def rule(
+    meaning: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    choices: tuple[Any, ...] = (),
+) -> Any:
+    """A field without a default: low <= value <= high, above < value < below, one of `choices`; None is not checked."""
+    bounds = {"low": low, "high": high, "above": above, "below": below}
+    return field(metadata={"meaning": meaning, "choices": choices, **bounds})
+
+
+@dataclass
+class LoraConfig:
+    r: int = rule("rank of the adapters", low=1, high=1024)
+    alpha: int = rule("numerator of the scale alpha / r", low=1, high=4096)
+    dropout: float = rule("dropout before the adapters", low=0, below=1)
+    target_modules: list[str] = rule("Linear layers that get an adapter, by the end of their names")
+
+
+@dataclass
+class ModelConfig:
+    name: str = rule("hub id, local folder, or `tiny` (shipped)")
+    revision: str | None = rule("branch, tag or commit of the hub model; null: its main branch")
+    head: str = rule(
+        "full: dense and out_proj trained; lora: dense frozen, out_proj trained; out_proj: nothing else of the head",
+        choices=("full", "lora", "out_proj"),
+    )
+    lora: LoraConfig = rule("the adapters")
+
+
+@dataclass
+class DataConfig:
+    source: str = rule(
+        "hub: fancyzhx/ag_news; files: train_file and test_file; sample: shipped", choices=("hub", "files", "sample")
+    )
+    train_file: str | None = rule("labelled .csv, .tsv, .json, .jsonl or .parquet, .gz too; given, source is files")
+    test_file: str | None = rule("the same for the test split; null: no test")
+    max_length: int = rule("tokens of a text, <s> and </s> included; longer ones are cut", low=4, high=8192)
+    val_fraction: float = rule("share of the training rows kept for validation, stratified", above=0, below=1)
+    batch_size: int = rule("training rows a step", low=1, high=65536)
+    eval_batch_size: int = rule("rows a step in validation and test", low=1, high=65536)
+    bucket: int = rule("batches sorted by length together; 0: plain random batches", low=0, high=100_000)
+
+
+@dataclass
+class OptimConfig:
+    name: str = rule("adam: weight decay as L2 penalty; adamw: decoupled", choices=("adam", "adamw"))
+    lr: float = rule("peak learning rate", above=0, high=10)
+    weight_decay: float = rule("weight decay of every trained parameter", low=0, high=1)
+    schedule: str = rule("after the warm-up: stay, or fall to zero", choices=("constant", "linear", "cosine"))
+    warmup_fraction: float = rule("share of all steps in which lr rises from 0", low=0, below=1)
+    label_smoothing: float = rule("probability spread over the wrong classes", low=0, below=1)
+
+
+@dataclass
+class TrainerConfig:
+    max_epochs: int = rule("passes over the training rows", low=1, high=100_000)
+    max_steps: int | None = rule("stop after so many optimizer steps; null: no such limit", low=1)
+    precision: str = rule(
+        "of the arithmetic; 16-mixed needs a GPU: a run on a CPU says so and takes 32-true",
+        choices=("16-mixed", "bf16-mixed", "32-true"),
+    )
+    accelerator: str = rule("device", choices=("auto", "cpu", "gpu", "cuda", "mps"))
+    gradient_clip: float = rule("largest norm of the gradient; 0: no clipping", low=0)
+    accumulate: int = rule("batches whose gradients make one step", low=1, high=65536)
+    early_stopping_patience: int = rule("validations without a better one before stopping; 0: never", low=0)
+    val_check_interval: float = rule("share of an epoch between validations", above=0, high=1)
+    deterministic: bool = rule("only algorithms that give the same bits each time")
+
+
+@dataclass
+class LoggerConfig:
+    wandb: str = rule(
+        "auto: online when logged in and reachable, else offline",
+        choices=("auto", "online", "offline", "disabled"),
+    )
+    project: str = rule("W&B project")
+    group: str | None = rule("W&B group; null: none")
+    tags: list[str] = rule("W&B tags")
+
+
+@dataclass
+class BudgetConfig:
+    max_trainable: int = rule("limit of trainable parameters", low=1, high=HARD_LIMIT)
+
+
+@dataclass
+class TrainConfig:
+    """A whole run. `lora` is the alias of `model.lora` on the command line; read only `model.lora`."""
+
+    seed: int = rule("of the split, the head's first weights, the order of rows and dropout", low=0, high=2**32 - 1)
+    model: ModelConfig = rule("what is trained")
+    lora: Any = rule("alias of model.lora")
+    data: DataConfig = rule("rows and batches")
+    optim: OptimConfig = rule("optimizer and schedule")
+    trainer: TrainerConfig = rule("the loop")
+    logger: LoggerConfig = rule("where metrics go")
+    budget: BudgetConfig = rule("the limit")
+
+    def __post_init__(self) -> None:
+        if self.data.train_file or self.data.test_file:
+            self.data.source = "files"
+        check(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every value of the run as plain types, both spellings of LoRA folded into `model.lora`."""
+        values = dataclasses.asdict(self)
+        del values["lora"]
+        return values
+
+
+def check(config: TrainConfig) -> None:
+    """Raises: UserError, for the first value outside its rule or at odds with another."""
+    for key, spec, value in leaves(config):
+        _check_value(key, spec, value)
+    lora, data = config.model.lora, config.data
+    if not lora.target_modules:
+        raise UserError("model.lora.target_modules=[]: name at least one, for example [query,value]")
+    if data.source == "files" and not data.train_file:
+        raise UserError("data.source=files: data.train_file is missing; add data.train_file=FILE")
+
+
+def leaves(config: Any, prefix: str = "") -> list[tuple[str, dataclasses.Field[Any], Any]]:
+    """(full key, field, value) of every leaf of a config or, given the class, (full key, field, None)."""
+    found = []
+    for spec in dataclasses.fields(config):
+        key, value = prefix + spec.name, None if isinstance(config, type) else getattr(config, spec.name)
+        if dataclasses.is_dataclass(spec.type):
+            found += leaves(spec.type if value is None else value, f"{key}.")
+        elif key != "lora":
+            found.append((key, spec, value))
+    return found
+
+
+def allowed(spec: dataclasses.Field[Any]) -> str:
+    """What a field takes, in words: "a whole number, 1 to 1024"."""
+    rules = spec.metadata
+    if rules["choices"]:
+        return "one of " + ", ".join(rules["choices"])
+    written = spec.type.__name__ if spec.type in (int, float, bool, str) else str(spec.type)
+    word = {
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+        "str": "a text",
+        "list[str]": "a list such as [a,b]",
+    }
+    text = word[written.removesuffix(" | None")]
+    bounds = (("above", "above"), ("low", "at least"), ("below", "below"), ("high", "at most"))
+    limits = " and ".join(f"{name} {rules[bound]:,}" for bound, name in bounds if rules[bound] is not None)
+    return " ".join(filter(None, (text, limits, "or null" if "None" in written else "")))
+
+
+def _check_value(key: str, spec: dataclasses.Field[Any], value: Any) -> None:
+    rules = spec.metadata
+    if value is None:
+        return
+    wrong = bool(rules["choices"]) and value not in rules["choices"]
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        wrong = not math.isfinite(value) or any(
+            (
+                rules["low"] is not None and value < rules["low"],
+                rules["high"] is not None and value > rules["high"],
+                rules["above"] is not None and value <= rules["above"],
+                rules["below"] is not None and value >= rules["below"],
+            )
+        )
+    if spec.type is str:
+        wrong = wrong or not value.strip()
+    if spec.type == list[str]:
+        wrong = not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value)
+    if wrong:
+        raise UserError(f"{key}={value}: must be {allowed(spec)} ({rules['meaning']})")

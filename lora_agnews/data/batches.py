@@ -1,0 +1,63 @@
+"""Which rows make a batch, and the tensors of it. The order is a function of (seed, epoch) and nothing else."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from lora_agnews.data.tokens import Tokens
+
+Batch = dict[str, Tensor]  # input_ids, attention_mask (B, T) int64; labels (B,) int64
+
+
+class BucketSampler(Sampler[list[int]]):
+    """Every row once an epoch in random batches of rows alike in length.
+
+    An epoch is permuted, cut into chunks of `bucket` batches, sorted by length inside a chunk, cut into batches, and
+    the batches are shuffled: 1.04 padded tokens per real one on AG News, against 2.1 for random batches (`bucket=0`).
+    """
+
+    def __init__(self, lengths: np.ndarray, batch_size: int, bucket: int, seed: int) -> None:
+        self.lengths, self.batch_size, self.bucket, self.seed = lengths, batch_size, bucket, seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.lengths) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rng = np.random.default_rng((self.seed, self.epoch))
+        order = rng.permutation(len(self.lengths))
+        if self.bucket:
+            chunk = self.bucket * self.batch_size
+            parts = [order[start : start + chunk] for start in range(0, len(order), chunk)]
+            order = np.concatenate([part[np.argsort(self.lengths[part], kind="stable")] for part in parts])
+        batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        if self.bucket:
+            rng.shuffle(batches)
+        yield from (batch.tolist() for batch in batches)
+
+
+def in_order(lengths: np.ndarray, batch_size: int) -> list[list[int]]:
+    """Batches for evaluation, longest rows first so that the largest batch comes first."""
+    order = np.argsort(-lengths, kind="stable")
+    return [order[start : start + batch_size].tolist() for start in range(0, len(order), batch_size)]
+
+
+def collate(rows: list[int], tokens: Tokens, labels: np.ndarray, pad: int) -> Batch:
+    """The rows, padded on the right to the longest of them."""
+    at = np.asarray(rows)
+    starts, lengths = tokens.offsets[at], tokens.offsets[at + 1] - tokens.offsets[at]
+    columns = np.arange(lengths.max())
+    real = columns < lengths[:, None]
+    where = np.minimum(starts[:, None] + columns, len(tokens.flat) - 1)
+    return {
+        "input_ids": torch.from_numpy(np.where(real, tokens.flat[where], pad).astype(np.int64)),
+        "attention_mask": torch.from_numpy(real.astype(np.int64)),
+        "labels": torch.from_numpy(labels[at]),
+    }

@@ -1,0 +1,153 @@
+"""The training task: loss, metrics, optimizer, schedule, and the budget at the last moment before the first step."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
+
+from lora_agnews.budget import BudgetExceeded, count, trainable_parameters
+from lora_agnews.config import LABELS
+
+MONITOR = "val/accuracy"  # what checkpoints, early stopping and sweeps look at; larger is better
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+SCHEDULES: dict[str, Callable[[float], float]] = {  # share of the way from the end of the warm-up -> share of lr
+    "constant": lambda done: 1.0,
+    "linear": lambda done: 1.0 - done,
+    "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
+}
+
+
+class LoRAClassifier(L.LightningModule):
+    """Trains what `model` leaves trainable. Batches: input_ids, attention_mask (B, T) int64, labels (B,) int64."""
+
+    strict_loading = False  # checkpoints hold what was trained; on_load_checkpoint checks that nothing else is missing
+
+    def __init__(
+        self,
+        model: nn.Module,
+        limit: int,
+        optimizer: str,
+        lr: float,
+        weight_decay: float,
+        schedule: str,
+        warmup_fraction: float,
+        label_smoothing: float,
+    ) -> None:
+        super().__init__()
+        self.model, self.limit = model, limit
+        self.optimizer_name, self.lr, self.weight_decay = optimizer, lr, weight_decay
+        self.schedule, self.warmup_fraction = SCHEDULES[schedule], warmup_fraction
+        self.train_criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+        self.criterion = nn.CrossEntropyLoss()
+        self.train_loss = MeanMetric()
+        self.eval_loss = nn.ModuleDict({"val_": MeanMetric(), "test_": MeanMetric()})
+        scores = MetricCollection(
+            {
+                "accuracy": MulticlassAccuracy(len(LABELS), average="micro"),
+                "macro_f1": MulticlassF1Score(len(LABELS), average="macro"),
+                "f1": MulticlassF1Score(len(LABELS), average=None),
+                "confusion": MulticlassConfusionMatrix(len(LABELS)),
+            },
+            compute_groups=[["accuracy"], ["macro_f1", "f1"], ["confusion"]],
+        )
+        self.scores = nn.ModuleDict({"val_": scores, "test_": scores.clone()})
+        self.best: dict[str, float] = {}  # metrics of the best validation so far
+        self.confusion = torch.zeros(len(LABELS), len(LABELS), dtype=torch.long)  # rows: true; of the last evaluation
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Logits (B, 4)."""
+        logits: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+        return logits
+
+    def on_fit_start(self) -> None:
+        self.check_budget()
+
+    def on_train_start(self) -> None:
+        self.check_budget()
+
+    def on_train_epoch_start(self) -> None:
+        self.check_budget()
+
+    def check_budget(self) -> None:
+        """Counts again what is trained now, since callbacks may unfreeze, and what the optimizer holds.
+
+        Raises: BudgetExceeded.
+        """
+        count(self, self.limit).check()
+        optimizers = [self.optimizers(use_pl_optimizer=False)] if self.trainer.optimizers else []
+        held = {
+            id(p): p.numel() for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]
+        }
+        if sum(held.values()) > self.limit:
+            raise BudgetExceeded(f"the optimizer holds {sum(held.values()):,} parameters; the limit is {self.limit:,}")
+
+    def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
+        loss: Tensor = self.train_criterion(self(batch["input_ids"], batch["attention_mask"]), batch["labels"])
+        self.train_loss.update(loss.detach(), len(batch["labels"]))
+        self.log("train/loss", loss.detach())
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        self.log("train/loss_epoch", self.train_loss.compute())
+        self.train_loss.reset()
+
+    def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
+        self._evaluate("val_", batch)
+
+    def test_step(self, batch: dict[str, Tensor], _: int) -> None:
+        self._evaluate("test_", batch)
+
+    def on_validation_epoch_end(self) -> None:
+        metrics = self._finish("val_")
+        if not self.trainer.sanity_checking and metrics[MONITOR] > self.best.get(MONITOR, -1.0):
+            self.best = metrics
+
+    def on_test_epoch_end(self) -> None:
+        self._finish("test_")
+
+    def _evaluate(self, split: str, batch: dict[str, Tensor]) -> None:
+        logits = self(batch["input_ids"], batch["attention_mask"]).float()
+        self.eval_loss[split].update(self.criterion(logits, batch["labels"]), len(batch["labels"]))
+        self.scores[split].update(logits, batch["labels"])
+
+    def _finish(self, split: str) -> dict[str, float]:
+        """Logs a split's metrics, resets them and returns them as plain numbers."""
+        scores = self.scores[split].compute()
+        self.confusion = scores["confusion"].cpu()
+        metrics = {"loss": self.eval_loss[split].compute(), **{key: scores[key] for key in ("accuracy", "macro_f1")}}
+        metrics |= {f"f1_{name.lower().replace('/', '_')}": f1 for name, f1 in zip(LABELS, scores["f1"], strict=True)}
+        named = {f"{split.removesuffix('_')}/{key}": float(value) for key, value in metrics.items()}
+        self.log_dict(named)
+        self.scores[split].reset()
+        self.eval_loss[split].reset()
+        return named
+
+    def configure_optimizers(self) -> Any:
+        trained = list(trainable_parameters(self).values())
+        optimizer = OPTIMIZERS[self.optimizer_name](trained, lr=self.lr, weight_decay=self.weight_decay)  # type: ignore[call-arg]
+        steps = int(self.trainer.estimated_stepping_batches)
+        warmup = round(self.warmup_fraction * steps)
+
+        def factor(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / (warmup + 1)
+            return self.schedule(min(1.0, (step - warmup) / max(1, steps - warmup)))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        trained = trainable_parameters(self)
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raises: ValueError, if the checkpoint does not hold exactly what this model trains."""
+        wanted, found = set(trainable_parameters(self)), set(checkpoint["state_dict"])
+        if wanted != found:
+            odd = ", ".join(sorted(wanted ^ found)[:3])
+            raise ValueError(f"the checkpoint belongs to another model: {len(wanted ^ found)} names differ, such as {odd}")

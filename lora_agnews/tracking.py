@@ -1,0 +1,210 @@
+"""Where a run's metrics go: metrics.csv, W&B, figures. The only importer of wandb, and only when it is used."""
+
+import csv
+import os
+import resource
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lora_agnews.config import LABELS
+from lora_agnews.console import notice
+from lora_agnews.result import RunResult
+
+SECONDS_TO_ANSWER = 3  # a W&B server that takes longer counts as unreachable
+
+
+@dataclass
+class Tracking:
+    """The loggers of a run, and what to tell the user about them."""
+
+    loggers: list[Logger]
+    view: str
+    run: Any = None
+
+    def finish(self, result: RunResult, *figures: Path) -> None:
+        """Best metrics, budget, throughput and figures into the W&B summary."""
+        for logger in self.loggers:
+            logger.save()
+        if self.run is None:
+            return
+        import wandb
+
+        self.run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in figures})
+        self.run.summary.update({"status": result.status, **result.metrics})
+        for name in ("budget", "throughput", "seconds"):
+            self.run.summary.update({f"{name}/{key}": value for key, value in getattr(result, name).items()})
+
+
+@contextmanager
+def tracking(run_dir: Path, mode: str, project: str, group: str | None, tags: list[str], config: dict[str, Any]) -> Iterator[Tracking]:
+    """Opens metrics.csv and W&B (auto | online | offline | disabled) and closes both, whatever happens.
+
+    Raises: RuntimeError, if W&B was asked for and is not installed, not logged in or out of reach.
+    """
+    metrics = CSVLogger(run_dir, name="", version="")
+    tracked = Tracking([metrics], "off")
+    mode = _wandb_mode(mode)
+    if mode != "disabled":
+        import wandb
+
+        settings = wandb.Settings(silent=True, console="off", init_timeout=30)
+        tracked.run = wandb.init(
+            dir=run_dir, mode=mode, project=project, group=group, tags=tags, name=run_dir.name, config=config, settings=settings
+        )
+        tracked.loggers.append(WandbLogger(experiment=tracked.run, log_model=False))
+        folder = Path(tracked.run.settings.sync_dir)
+        if mode == "online":
+            tracked.view = str(tracked.run.url)
+        else:
+            tracked.view = f"offline; look: wandb leet {folder}   upload: wandb sync {folder}"
+    failed = True
+    try:
+        yield tracked
+        failed = False
+    finally:
+        metrics.finalize("success")
+        (run_dir / "hparams.yaml").unlink(missing_ok=True)  # config.yaml says it
+        if tracked.run is not None:
+            tracked.run.finish(exit_code=int(failed))
+
+
+def _wandb_mode(wanted: str) -> str:
+    if wanted == "disabled" or (wanted == "auto" and os.environ.get("WANDB_MODE") == "disabled"):
+        return "disabled"
+    if find_spec("wandb") is None:
+        if wanted == "auto":
+            notice("wandb is not installed: metrics go to metrics.csv only")
+            return "disabled"
+        raise RuntimeError(f"logger.wandb={wanted}: wandb is not installed; pip install wandb, or logger.wandb=disabled")
+    if wanted == "offline" or (wanted == "auto" and os.environ.get("WANDB_MODE") == "offline"):
+        return "offline"
+    import wandb
+
+    server = str(wandb.setup().settings.base_url)
+    logged_in, reachable = wandb.api.api_key is not None, _answers(server)
+    if logged_in and reachable:
+        return "online"
+    why = f"{server} does not answer" if logged_in else "nobody is logged in to W&B"
+    if wanted == "online":
+        raise RuntimeError(f"logger.wandb=online: {why}; run `wandb login`, or use logger.wandb=offline")
+    if logged_in:
+        notice(f"{why}: W&B logs offline")
+    return "offline"
+
+
+def _answers(server: str) -> bool:
+    parts = urlsplit(server)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname or "", port), timeout=SECONDS_TO_ANSWER).close()
+    except OSError:
+        return False
+    return True
+
+
+class Stopwatch(L.Callback):
+    """Wall time of training without validation, and what went through in it."""
+
+    def __init__(self) -> None:
+        self.seconds = self.paused_at = self.began_at = 0.0
+        self.samples = self.steps = 0
+        self.tokens: Tensor | int = 0
+
+    def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        self.began_at = time.perf_counter()
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+
+    def on_train_batch_end(self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.samples += len(batch["labels"])
+        self.tokens = self.tokens + batch["attention_mask"].sum()  # stays on the device: no wait
+        self.steps = trainer.global_step
+
+    def on_validation_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        self.paused_at = time.perf_counter()
+
+    def on_validation_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        self.began_at += time.perf_counter() - self.paused_at
+
+    def on_train_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        self.seconds = time.perf_counter() - self.began_at
+
+    def throughput(self) -> dict[str, float]:
+        """Samples, steps and real tokens a second of training; the peak memory of the device, or of the process on a CPU."""
+        seconds = max(self.seconds, 1e-9)
+        if torch.cuda.is_available():
+            peak = torch.cuda.max_memory_allocated()
+        else:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return {
+            "samples_per_second": self.samples / seconds,
+            "steps_per_second": self.steps / seconds,
+            "tokens_per_second": float(self.tokens) / seconds,
+            "peak_memory_bytes": peak,
+        }
+
+
+def draw_curves(run_dir: Path) -> Path:
+    """figures/curves.png: loss and validation accuracy by step, from metrics.csv."""
+    with (run_dir / "metrics.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+
+    def series(key: str) -> tuple[list[int], list[float]]:
+        found = [(int(row["step"]), float(row[key])) for row in rows if row.get(key)]
+        return [step for step, _ in found], [value for _, value in found]
+
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    loss, accuracy = figure.subplots(1, 2)
+    loss.plot(*series("train/loss"), color="#9db4d3", linewidth=1.2, label="train, a batch")
+    loss.plot(*series("val/loss"), color="#d1495b", marker="o", markersize=4, label="validation")
+    loss.set(title="Loss", xlabel="step", ylabel="cross-entropy [nat]")
+    loss.set_ylim(bottom=0)
+    loss.legend(frameon=False)
+    accuracy.plot(*series("val/accuracy"), color="#d1495b", marker="o", markersize=4)
+    accuracy.set(title="Validation accuracy", xlabel="step", ylabel="accuracy")
+    accuracy.margins(y=0.2)
+    for axes in (loss, accuracy):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+        axes.set_xlim(left=0)
+    return _save(figure, run_dir / "figures" / "curves.png")
+
+
+def draw_confusion(confusion: Tensor, split: str, run_dir: Path) -> Path:
+    """figures/confusion.png: rows are true classes, columns predicted ones; (4, 4) counts, colour by share of the row."""
+    counts = confusion.numpy()
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    figure = Figure(figsize=(5.6, 5.0), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for i, j in np.ndindex(counts.shape):
+        ink = "white" if shares[i, j] > 0.5 else "black"
+        axes.text(j, i, f"{counts[i, j]:,}\n{shares[i, j]:.1%}", ha="center", va="center", color=ink, fontsize=10)
+    axes.set_xticks(range(len(LABELS)), LABELS)
+    axes.set_yticks(range(len(LABELS)), LABELS, rotation=90, va="center")
+    right = np.trace(counts) / max(1, counts.sum())
+    axes.set(title=f"{split.capitalize()}: {right:.2%} of {counts.sum():,} rows right", xlabel="predicted", ylabel="true")
+    axes.tick_params(length=0)
+    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
+    return _save(figure, run_dir / "figures" / "confusion.png")
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, dpi=150)
+    return path

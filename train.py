@@ -1,0 +1,32 @@
+"""Train one run, or with -m one run for each point: python train.py [-m] [key=value ...]"""
+
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from lora_agnews.config import UserError
+from lora_agnews.launch import check_command_line, load_config, refuse
+
+succeeded: list[bool] = []
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def train(values: DictConfig) -> float | None:
+    from lora_agnews.experiment import run_experiment  # torch loads once the command line is known to be good
+
+    run_dir = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        result = run_experiment(load_config(values), run_dir)
+    except UserError as error:
+        refuse(error, run_dir)
+    succeeded.append(result.succeeded)
+    return result.metrics.get("val/accuracy")
+
+
+if __name__ == "__main__":
+    check_command_line("train")
+    train()
+    sys.exit(0 if all(succeeded) else 1)
