@@ -28,5 +28,8 @@ def train(values: DictConfig) -> float | None:
 
 if __name__ == "__main__":
     check_command_line("train")
-    train()
+    try:
+        train()
+    except KeyboardInterrupt:
+        sys.exit(130)
     sys.exit(0 if all(succeeded) else 1)

@@ -3,11 +3,14 @@
 Knows nothing of configs, adapters or Lightning: it reads `requires_grad` of a module, on any device, meta included.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+if TYPE_CHECKING:  # a typo on the command line is told without loading torch
+    from torch import Tensor, nn
 
 HARD_LIMIT = 1_000_000  # trainable parameters; a config may ask for less, never for more
 GROUPS = ("lora", "lora_head", "head", "other")

@@ -1,4 +1,4 @@
-"""What every key means and may hold. The values live in conf/; here are their types, units and rules, and no defaults."""
+"""What every key means and may hold. The values live in conf/; here are types, units and rules, and no defaults."""
 
 import dataclasses
 import math
@@ -11,7 +11,7 @@ LABELS = ("World", "Sports", "Business", "Sci/Tech")  # the task: 0..3, in AG Ne
 
 
 class UserError(ValueError):
-    """What the user gave can't be used: a key, a value, a file. The message names it, what is allowed and the remedy."""
+    """A key, a value or a file of the user's can't be used; the message names it, what is allowed and the remedy."""
 
 
 def rule(
@@ -128,6 +128,16 @@ class TrainConfig:
         return values
 
 
+@dataclass
+class StudyConfig:
+    """A study of sweep.py: every combination of `space`, once for each seed, on top of `overrides`."""
+
+    name: str = rule("name of the study")
+    overrides: list[str] = rule("overrides of train.py that hold for every point")
+    space: dict[str, list[Any]] = rule("full key -> the values to try")
+    seeds: list[int] = rule("seeds of each point")
+
+
 def check(config: TrainConfig) -> None:
     """Raises: UserError, for the first value outside its rule or at odds with another."""
     for key, spec, value in leaves(config):
@@ -136,7 +146,7 @@ def check(config: TrainConfig) -> None:
     if not lora.target_modules:
         raise UserError("model.lora.target_modules=[]: name at least one, for example [query,value]")
     if data.source == "files" and not data.train_file:
-        raise UserError("data.source=files: data.train_file is missing; add data.train_file=FILE")
+        raise UserError("data.train_file=null: data.source=files and data.test_file need it; add data.train_file=FILE")
 
 
 def leaves(config: Any, prefix: str = "") -> list[tuple[str, dataclasses.Field[Any], Any]]:
@@ -161,13 +171,22 @@ def allowed(spec: dataclasses.Field[Any]) -> str:
         "int": "a whole number",
         "float": "a number",
         "bool": "true or false",
-        "str": "a text",
+        "str": "a non-empty text",
         "list[str]": "a list such as [a,b]",
     }
     text = word[written.removesuffix(" | None")]
     bounds = (("above", "above"), ("low", "at least"), ("below", "below"), ("high", "at most"))
     limits = " and ".join(f"{name} {rules[bound]:,}" for bound, name in bounds if rules[bound] is not None)
     return " ".join(filter(None, (text, limits, "or null" if "None" in written else "")))
+
+
+def spelled(value: Any) -> str:
+    """A value as one writes it on the command line."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return f"[{','.join(map(spelled, value))}]"
+    return str(value) if str(value).strip() else repr(value)
 
 
 def _check_value(key: str, spec: dataclasses.Field[Any], value: Any) -> None:
@@ -184,9 +203,9 @@ def _check_value(key: str, spec: dataclasses.Field[Any], value: Any) -> None:
                 rules["below"] is not None and value >= rules["below"],
             )
         )
-    if spec.type is str:
+    if isinstance(value, str):
         wrong = wrong or not value.strip()
     if spec.type == list[str]:
         wrong = not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value)
     if wrong:
-        raise UserError(f"{key}={value}: must be {allowed(spec)} ({rules['meaning']})")
+        raise UserError(f"{key}={spelled(value)}: must be {allowed(spec)} ({rules['meaning']})")

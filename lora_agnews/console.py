@@ -16,15 +16,17 @@ err = Console(stderr=True, soft_wrap=True)
 
 def show_budget(budget: Budget, name: str) -> None:
     """Parameters by module, with their share of the budget."""
-    table = Table(title=f"Trainable parameters of {name}", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(
+        title=f"Trainable parameters of {name}", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
     table.add_column("part")
     table.add_column("parameters", justify="right")
     table.add_column("of the budget", justify="right")
-    for module, parameters in budget.modules.items():
+    for module, parameters in sorted(budget.modules.items(), key=lambda item: not item[0].startswith("lora")):
         table.add_row(module, f"{parameters:,}", f"{parameters / budget.limit:.2%}")
     table.add_section()
     table.add_row("trained", f"{budget.trainable:,}", f"{budget.trainable / budget.limit:.2%}", style="bold")
-    table.add_row("limit", f"{budget.limit:,}", f"largest r that fits: {budget.max_r}")
+    table.add_row("limit", f"{budget.limit:,}", f"r <= {budget.max_r} fits")
     table.add_row("whole model", f"{budget.total:,}", f"{budget.trainable / budget.total:.4%} trained")
     out.print(table, "")
 
@@ -37,7 +39,7 @@ def show_data(data: dict[str, Any]) -> None:
         notice("texts found twice: " + ", ".join(f"{number:,} {name}" for name, number in found.items()))
 
 
-def show_result(result: RunResult, run_dir: Path, view: str) -> None:
+def show_result(result: RunResult, run_dir: Path, view: dict[str, str]) -> None:
     """The figures one reports, where they lie, and how to look at them."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold")
@@ -54,7 +56,8 @@ def show_result(result: RunResult, run_dir: Path, view: str) -> None:
     table.add_row("time", f"{seconds['train']:.1f} s training, {seconds['total']:.1f} s in all")
     table.add_row("speed", f"{speed['samples_per_second']:,.0f} samples/s, {speed['tokens_per_second']:,.0f} tokens/s")
     table.add_row("run", _plain(str(run_dir)))
-    table.add_row("W&B", _plain(view))
+    for name, text in view.items():
+        table.add_row(name, _plain(text))
     out.print("", table)
 
 

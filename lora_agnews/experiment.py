@@ -1,46 +1,35 @@
-"""A whole run, top to bottom: config -> budget -> data -> model -> training -> test -> record."""
+"""A whole run and its record: find the encoder, train and test, write down how it ended."""
 
 import logging
 import os
 import time
 import traceback
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-import lightning as L
-import torch
-import yaml
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
-from transformers.utils import logging as transformers_logging
 
 from lora_agnews import console
-from lora_agnews.budget import BudgetExceeded, count
-from lora_agnews.config import TrainConfig, TrainerConfig, UserError
-from lora_agnews.data.datamodule import AGNewsDataModule
-from lora_agnews.model.adapter import save_adapter
-from lora_agnews.model.build import Lora, build_model, load_tokenizer, locate, predict_budget, what_fits
+from lora_agnews.budget import BudgetExceeded
+from lora_agnews.config import TrainConfig, UserError
+from lora_agnews.model.encoder import locate
 from lora_agnews.result import FILE, RunResult, config_hash, environment
-from lora_agnews.task import MONITOR, LoRAClassifier
-from lora_agnews.tracking import Stopwatch, Tracking, draw_confusion, draw_curves, tracking
 
 log = logging.getLogger(__name__)
-LOG_EVERY_STEPS = 20
 
 
 def run_experiment(config: TrainConfig, run_dir: Path) -> RunResult:
     """Trains, tests and records one run in `run_dir`; a run that fails is recorded and returned, not raised.
 
-    Raises: UserError, with nothing recorded, if a value or a file of the config can't be used.
+    Raises: UserError, with nothing recorded, if a value or a file can't be used; KeyboardInterrupt, once recorded.
     """
     if (run_dir / FILE).exists():
         raise UserError(f"{run_dir} holds a run already; a run directory is never overwritten")
-    _send_messages_to_the_log()
     began, values = time.perf_counter(), config.to_dict()
     result = RunResult(values, config.seed, config_hash(values), environment=environment())
-    view = ""
+    view: dict[str, str] = {}
     try:
-        view = _run(config, run_dir, result)
+        encoder = locate(config.model.name, config.model.revision)
+        from lora_agnews.training import train_and_test  # torch: seconds that a run without a network need not wait
+
+        view = train_and_test(config, encoder, run_dir, result)
     except UserError:
         raise
     except BudgetExceeded as error:
@@ -48,130 +37,17 @@ def run_experiment(config: TrainConfig, run_dir: Path) -> RunResult:
     except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
         result.status, result.error = "interrupted", "interrupted"
     except Exception as error:
-        result.status, result.error = "failed", f"{type(error).__name__}: {error}"
+        kind = "" if type(error) is RuntimeError else f"{type(error).__name__}: "
+        result.status, result.error = "failed", f"{kind}{error}"
         log.exception("the run failed")
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exc()
     result.seconds["total"] = time.perf_counter() - began
-    save_config(result.config, run_dir)
     result.save(run_dir)
     if result.succeeded:
         console.show_result(result, run_dir, view)
     else:
         console.error(f"{result.error}\nrun directory: {run_dir} (train.log has the details)")
+    if result.status == "interrupted":
+        raise KeyboardInterrupt
     return result
-
-
-def _run(config: TrainConfig, run_dir: Path, result: RunResult) -> str:
-    """Fills `result`; gives back where the metrics can be looked at."""
-    began = time.perf_counter()
-    L.seed_everything(config.seed, verbose=False)
-    encoder = locate(config.model.name, config.model.revision)
-    tokenizer = load_tokenizer(encoder, config.data.max_length)
-    lora = Lora(**asdict(config.model.lora), head=config.model.head)
-    predicted = predict_budget(encoder, lora, config.budget.max_trainable)
-    result.budget = predicted.to_dict()
-    if not predicted.fits:
-        predicted.check(what_fits(encoder, lora, predicted.limit))
-
-    data = AGNewsDataModule(tokenizer, **asdict(config.data), seed=config.seed)
-    data.setup()
-    result.data = {"model": encoder.origin, **data.describe()}
-    model = build_model(encoder, lora, config.seed)
-    budget = count(model, predicted.limit)
-    assert budget == predicted, f"predicted {predicted}, built {budget}"
-    console.show_budget(budget, encoder.name)
-    console.show_data(result.data)
-
-    optim, logger = config.optim, config.logger
-    task = LoRAClassifier(
-        model,
-        limit=budget.limit,
-        optimizer=optim.name,
-        lr=optim.lr,
-        weight_decay=optim.weight_decay,
-        schedule=optim.schedule,
-        warmup_fraction=optim.warmup_fraction,
-        label_smoothing=optim.label_smoothing,
-    )
-    save_config(result.config, run_dir)
-    result.seconds["setup"] = time.perf_counter() - began
-    with tracking(run_dir, logger.wandb, logger.project, logger.group, logger.tags, result.config) as tracked:
-        trainer, stopwatch, best = _trainer(config.trainer, run_dir, len(data.train_rows), config.data.batch_size, tracked)
-        result.environment |= {"precision": trainer.precision, "device": str(trainer.strategy.root_device)}
-        trainer.fit(task, data)
-        result.metrics = {**task.best, "train/loss": float(trainer.callback_metrics["train/loss_epoch"])}
-        result.throughput = stopwatch.throughput()
-        result.seconds["train"] = stopwatch.seconds
-        if data.test is None:
-            trainer.validate(task, data, ckpt_path=best.best_model_path, verbose=False)
-        else:
-            trainer.test(task, data, ckpt_path=best.best_model_path, verbose=False)
-            result.metrics |= {key: float(value) for key, value in trainer.callback_metrics.items() if "test/" in key}
-        save_adapter(model, encoder, run_dir / "adapter")
-        split = "test" if data.test else "validation"
-        result.status = "stopped_early" if _stopped_early(trainer) else "finished"
-        tracked.finish(result, draw_curves(run_dir), draw_confusion(task.confusion, split, run_dir))
-        return tracked.view
-
-
-def _trainer(
-    config: TrainerConfig, run_dir: Path, num_rows: int, batch_size: int, tracked: Tracking
-) -> tuple[L.Trainer, Stopwatch, ModelCheckpoint]:
-    stopwatch = Stopwatch()
-    best = ModelCheckpoint(run_dir / "checkpoints", "best", monitor=MONITOR, mode="max", save_last=True)
-    callbacks: list[L.Callback] = [stopwatch, best, RichProgressBar(refresh_rate=20)]
-    if config.early_stopping_patience:
-        callbacks.append(EarlyStopping(MONITOR, mode="max", patience=config.early_stopping_patience))
-    batches = -(-num_rows // batch_size)
-    between = max(1, round(config.val_check_interval * batches))
-    if config.max_steps:  # a run too short for a validation would have no best checkpoint
-        between = min(between, config.max_steps * config.accumulate)
-    trainer = L.Trainer(
-        accelerator=config.accelerator,
-        devices=1,
-        precision=_precision(config),  # type: ignore[arg-type]
-        max_epochs=config.max_epochs,
-        max_steps=config.max_steps or -1,
-        val_check_interval=between,
-        gradient_clip_val=config.gradient_clip or None,
-        accumulate_grad_batches=config.accumulate,
-        deterministic=config.deterministic,
-        logger=tracked.loggers,
-        log_every_n_steps=LOG_EVERY_STEPS,
-        callbacks=callbacks,
-        num_sanity_val_steps=0,
-        enable_model_summary=False,
-        default_root_dir=run_dir,
-    )
-    return trainer, stopwatch, best
-
-
-def _precision(config: TrainerConfig) -> str:
-    """16-mixed exists on CUDA alone; elsewhere the run says so and takes float32."""
-    on_cuda = config.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    if config.precision == "16-mixed" and not on_cuda:
-        console.notice("trainer.precision=16-mixed needs an NVIDIA GPU and there is none: this run computes in 32-true")
-        return "32-true"
-    return config.precision
-
-
-def _stopped_early(trainer: L.Trainer) -> bool:
-    early = trainer.early_stopping_callback
-    return isinstance(early, EarlyStopping) and early.wait_count >= early.patience
-
-
-def save_config(values: dict[str, Any], run_dir: Path) -> None:
-    """config.yaml: every value of the run, resolved."""
-    (run_dir / "config.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-
-
-def _send_messages_to_the_log() -> None:
-    """Warnings and notes of libraries go to train.log; the terminal keeps what the user can act on."""
-    logging.captureWarnings(True)
-    for name in ("lightning", "lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
-        logging.getLogger(name).handlers.clear()
-        logging.getLogger(name).propagate = True
-    transformers_logging.disable_default_handler()
-    transformers_logging.enable_propagation()
-    transformers_logging.disable_progress_bar()

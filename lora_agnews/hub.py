@@ -1,13 +1,19 @@
-"""Files from the Hugging Face hub, or a clear word on what could not be fetched. Models and data sets both come this way."""
+"""Files from the Hugging Face hub, or a clear word on what could not be fetched: the way of models and of data sets."""
 
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
+from typing import Any, TypeVar
 
 import httpx2
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, IncompleteSnapshotError, OfflineModeIsEnabled, RepositoryNotFoundError
+from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.utils.tqdm import enable_progress_bars, tqdm
 
 SECONDS_TO_ANSWER = 4  # a hub that has not answered by then counts as unreachable
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -21,26 +27,56 @@ class Snapshot:
 def fetch(repo: str, kind: str, patterns: list[str], revision: str | None = None) -> Snapshot:
     """Files of a hub repository (`kind`: model or dataset) that match, from the cache where they are there already.
 
-    The hub is asked which commit is current; without an answer the cached one is taken.
+    The hub is asked which commit is current; without an answer the one last fetched is taken.
     Raises: RuntimeError, naming repository and reason, if neither hub nor cache has all of them.
     """
-    commit = revision
+    unreachable = ""
     try:
-        commit = HfApi().repo_info(repo, repo_type=kind, revision=revision, timeout=SECONDS_TO_ANSWER).sha
+        _in_time(lambda: HfApi().repo_info(repo, repo_type=kind, revision=revision, timeout=SECONDS_TO_ANSWER))
+    except RevisionNotFoundError as error:
+        raise RuntimeError(_cannot(repo, kind, f"it has no revision {revision}")) from error
     except RepositoryNotFoundError as error:
         raise RuntimeError(_cannot(repo, kind, "the hub has no such repository, or it is private")) from error
-    except (httpx2.HTTPError, HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
-        reached, reason = False, type(error).__name__
-    else:
-        reached, reason = True, ""
+    except HFValidationError as error:
+        raise RuntimeError(_cannot(repo, kind, "the hub has no such names; they look like owner/name")) from error
+    except (httpx2.HTTPError, OSError) as error:  # OSError: offline mode and every answer but yes or no
+        unreachable = f"the hub can't be reached ({type(error).__name__}) and the cache lacks it"
+    enable_progress_bars("huggingface_hub")  # transformers takes the hub's with its own
     try:
+        # Given the revision, not its commit: only so does the cache remember which commit a branch stood at.
         folder = snapshot_download(
-            repo, repo_type=kind, revision=commit, allow_patterns=patterns, local_files_only=not reached
+            repo,
+            repo_type=kind,
+            revision=revision,
+            allow_patterns=patterns,
+            local_files_only=bool(unreachable),
+            tqdm_class=_Bar,
         )
-    except (httpx2.HTTPError, HfHubHTTPError, IncompleteSnapshotError, OSError, ValueError) as error:
-        why = reason or f"{type(error).__name__}: {error}".splitlines()[0]
-        raise RuntimeError(_cannot(repo, kind, f"the hub can't be reached ({why}) and the cache lacks it")) from error
+    except (httpx2.HTTPError, OSError) as error:
+        why = unreachable or f"the download broke off ({type(error).__name__}: {error})".splitlines()[0]
+        raise RuntimeError(_cannot(repo, kind, why)) from error
     return Snapshot(Path(folder), Path(folder).name)
+
+
+class _Bar(tqdm):  # type: ignore[type-arg]
+    """The hub's progress bar, gone when it is done: a run from the cache leaves no line of it."""
+
+    def __init__(self, *values: Any, **options: Any) -> None:
+        super().__init__(*values, **{**options, "leave": False})  # type: ignore[no-untyped-call]
+
+
+def _in_time(ask: Callable[[], T]) -> T:
+    """The answer, or TimeoutError. HTTP's own time-out starts anew for each address, and finding one has none."""
+    answer: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(ask())
+        except Exception as error:
+            answer.set_exception(error)
+
+    Thread(target=work, daemon=True).start()
+    return answer.result(SECONDS_TO_ANSWER)
 
 
 def _cannot(repo: str, kind: str, why: str) -> str:

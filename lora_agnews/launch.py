@@ -8,63 +8,123 @@ import difflib
 import re
 import sys
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
-from typing import Any, NoReturn
+from textwrap import fill
+from typing import NoReturn
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, InterpolationResolutionError, OmegaConfBaseException, ValidationError
 
-from lora_agnews.config import UserError, TrainConfig, allowed, leaves
+from lora_agnews.config import StudyConfig, TrainConfig, UserError, allowed, leaves, spelled
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 RULES = {key: spec for key, spec, _ in leaves(TrainConfig)}
 ALIASES = {key.removeprefix("model."): key for key in RULES if key.startswith("model.lora.")}
+GROUPS = {
+    folder.name: sorted(path.stem for path in folder.glob("*.yaml"))
+    for folder in sorted(CONF.iterdir())
+    if folder.is_dir() and folder.name != "study"
+}
+HELP = """\
+Usage: python train.py [-m] [KEY=VALUE ...]
+
+Fine-tunes RoBERTa with LoRA on AG News under a hard budget of 1,000,000 trainable parameters.
+
+  python train.py experiment=quickstart     the shipped model and rows: no network, no GPU
+  python train.py                           roberta-base on AG News from the Hugging Face hub
+  python train.py model.lora.r=2            any value below; lora.r=2 is the same key
+  python train.py -m lora.r=1,2,4 seed=0,1  one run for each combination
+
+Flags: -m, --multirun; --cfg job --resolve shows the config and runs nothing; --hydra-help: all.
+Put a value with special characters into two pairs of quotes: 'data.train_file="my rows, 1.csv"'.
+"""
 
 ConfigStore.instance().store("schema", TrainConfig)
+ConfigStore.instance().store("study_schema", StudyConfig)
 
 
-def load_config(values: DictConfig) -> TrainConfig:
-    """The typed config of composed values. Raises: UserError, naming key, value and what is allowed."""
+def load_config(values: DictConfig, overrides: Sequence[str] = ()) -> TrainConfig:
+    """The typed config of composed values. Raises: UserError, naming key, value as typed and what is allowed."""
     try:
         config = OmegaConf.to_object(values)
     except OmegaConfBaseException as error:
-        raise _explain(error) from error
+        raise _explain(error, overrides) from error
     assert isinstance(config, TrainConfig)
     return config
 
 
 def check_command_line(config_name: str, arguments: Sequence[str] | None = None) -> None:
-    """Exits with status 2 and one message, before anything is created, if a run of this command line can't be configured."""
-    options = get_args_parser().parse_args(arguments)
-    if options.help or options.hydra_help or options.shell_completion:
+    """Exits with status 2 and one message, before anything is created, if a run of it can't be configured.
+
+    --help ends here too, with status 0: every key, its value on this command line, what it means and may hold.
+    """
+    parser = get_args_parser()
+    parser.error = lambda message: fail(f"{message}; see python train.py --help", status=2)  # type: ignore[method-assign]
+    options = parser.parse_args(arguments)
+    if options.hydra_help or options.shell_completion:
         return
     try:
-        check_overrides(config_name, options.overrides)
+        config = check_overrides(config_name, options.overrides, options.multirun)
     except UserError as error:
         fail(str(error), status=2)
+    if options.help:
+        print(help_text(config))
+        raise SystemExit(0)
 
 
-def check_overrides(config_name: str, overrides: Sequence[str]) -> None:
-    """Raises: UserError, for the first override that is unknown, conflicting, of a wrong type or out of range."""
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise UserError(_first_line(error)) from error
-    for override in parsed:
-        _check_key(override)
-    _check_spellings(parsed)
+def check_overrides(config_name: str, overrides: Sequence[str], multirun: bool = False) -> TrainConfig:
+    """The config of the first run that the overrides ask for.
+
+    Raises: UserError, for the first override that is unknown, conflicting, of a wrong type or out of range.
+    """
     with initialize_config_dir(str(CONF), version_base="1.3"):
+        try:
+            parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(list(overrides))
+        except OverrideParseException as error:
+            raise UserError(_malformed(error.override)) from error
+        for override in parsed:
+            _check_key(override)
+            if override.is_sweep_override() and not (multirun or "hydra.mode=MULTIRUN" in overrides):
+                raise UserError(
+                    f"{override.input_line}: several values need -m, for one run each; "
+                    f"a single value with a comma needs quotes: {_quoted(override.input_line or '')}"
+                )
+            if _listed(override) and not list(override.sweep_string_iterator()):
+                raise UserError(f"{override.input_line}: stands for no value at all")
+        _check_spellings(parsed)
+        configs = []
         for point in _points(parsed):
             try:
-                load_config(compose(config_name, point))
+                configs.append(load_config(compose(config_name, point), point))
             except (HydraException, OmegaConfBaseException) as error:
-                raise _explain(error) from error
+                raise _explain(error, point) from error
+    return configs[0]
+
+
+def load_points(overrides: Sequence[str]) -> tuple[StudyConfig, list[tuple[list[str], TrainConfig]]]:
+    """A study of conf/study and, of each of its points, what it overrides and its config.
+
+    `study=NAME` among the overrides picks the study; the others hold for every point. Raises: UserError.
+    """
+    chosen = [override for override in overrides if override.startswith("study=")]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        try:
+            study = OmegaConf.to_object(compose("sweep", chosen))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise _explain(error, chosen) from error
+    assert isinstance(study, StudyConfig)
+    study.overrides += [override for override in overrides if override not in chosen]
+    space = [[f"{key}={spelled(value)}" for value in values] for key, values in study.space.items()]
+    points = [list(point) for point in product(*space)]
+    return study, [(point, check_overrides("train", [*study.overrides, *point])) for point in points]
 
 
 def fail(message: str, status: int) -> NoReturn:
@@ -74,34 +134,75 @@ def fail(message: str, status: int) -> NoReturn:
 
 
 def refuse(error: Exception, run_dir: Path) -> NoReturn:
-    """Exits with status 2 and the message; the run directory that Hydra made goes again if nothing else is in it."""
-    (run_dir / "train.log").unlink(missing_ok=True)
+    """Exits with status 2 and the message; what Hydra made for this run goes again if nothing else lies there."""
+    for folder, made in ((run_dir, "train.log"), (run_dir.parent, "multirun.yaml")):
+        if [path.name for path in folder.iterdir()] == [made]:
+            (folder / made).unlink()
+            folder.rmdir()
     with contextlib.suppress(OSError):
-        run_dir.rmdir()
-        run_dir.parent.rmdir()
+        Path("runs").rmdir()
     fail(str(error), status=2)
 
 
+def help_text(config: TrainConfig) -> str:
+    """Every group and key with its value in `config`, its meaning and what it may hold; 100 columns."""
+    lines = [HELP, "groups (files of conf/, each sets several keys)"]
+    for group, choices in GROUPS.items():
+        lines.append(f"  {group}={'|'.join(choices)}")
+    section = None
+    for key, spec, value in leaves(config):
+        if key.rpartition(".")[0] != section:
+            section = key.rpartition(".")[0]
+            lines.append(f"\n{section or 'run'}" + (" (or lora, in short)" if section == "model.lora" else ""))
+        lines.append(f"  {key}={spelled(value)}")
+        rule = f"{spec.metadata['meaning']} [{allowed(spec)}]"
+        lines.append(fill(rule, 100, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False))
+    return "\n".join(lines)
+
+
+def _malformed(override: str) -> str:
+    """What is wrong with an override that Hydra's grammar refuses."""
+    key, equals, value = override.partition("=")
+    if not equals:
+        return f"{override}: there is no value; write {key.strip()}=VALUE"
+    if not re.fullmatch(r"[~+]*[\w./@:-]+", key):
+        return f"{override}: {key!r} can't be a key; write KEY=VALUE with no blank beside the ="
+    return (
+        f"{override}: the value {value!r} can't be read; brackets and quotes come in pairs, a list is [a,b], "
+        f"and a text with special characters needs quotes: {_quoted(override)}"
+    )
+
+
+def _quoted(override: str) -> str:
+    key, _, value = override.partition("=")
+    return f"'{key}=\"{value}\"'"
+
+
 def _check_key(override: Override) -> None:
-    key = override.key_or_group.split("@")[0]
-    if key.split(".")[0].split("/")[0] == "hydra":
-        return
-    groups = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "study")
+    key = override.key_or_group if override.package is None else f"{override.key_or_group}@{override.package}"
     shown = override.input_line or key
-    if key in groups:
-        choices = sorted(path.stem for path in (CONF / key).glob("*.yaml"))
-        wanted = override.value() if not override.is_sweep_override() else None
-        if wanted is not None and wanted not in choices:
-            raise UserError(f"{shown}: {key} must be one of {', '.join(choices)}{_nearest(str(wanted), choices)}")
+    if re.match(r"hydra\b", key):
         return
-    known = [*RULES, *ALIASES, *groups]
+    if not key:
+        raise UserError(_malformed(shown))
+    if key in GROUPS:
+        choices = GROUPS[key]
+        if override.is_delete() or override.is_add():
+            raise UserError(f"{shown}: {key} can only be set: {key}=VALUE, one of {', '.join(choices)}")
+        values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.value()]
+        for value in values:
+            if value not in choices:
+                near = _nearest(str(value), choices)
+                raise UserError(f"{key}={spelled(value)}: must be one of {', '.join(choices)}{near}")
+        return
     if key not in RULES and key not in ALIASES:
+        known = [*RULES, *ALIASES, *GROUPS]
         inner = sorted(other for other in known if other.startswith(f"{key}."))
         if inner:
             raise UserError(f"{shown}: {key} is a section; set one of {', '.join(inner)}")
-        raise UserError(f"{shown}: there is no key {key}{_nearest(key, known)}. All keys: python train.py --help")
-    if override.is_delete():
-        raise UserError(f"{shown}: {key} can't be removed, only set: {key}=VALUE, {allowed(RULES[ALIASES.get(key, key)])}")
+        raise UserError(f"{shown}: there is no key {key}{_nearest_key(key)}. All keys: python train.py --help")
+    if override.is_delete() or override.is_add():
+        raise UserError(f"{shown}: {key} can only be set: {key}=VALUE, {allowed(RULES[ALIASES.get(key, key)])}")
 
 
 def _check_spellings(overrides: list[Override]) -> None:
@@ -109,9 +210,8 @@ def _check_spellings(overrides: list[Override]) -> None:
     seen: dict[str, Override] = {}
     for override in overrides:
         key = override.key_or_group
-        full = ALIASES.get(key, key)
-        other = seen.setdefault(full, override)
-        if other.key_or_group != key and other.value() != override.value():
+        other = seen.setdefault(ALIASES.get(key, key), override)
+        if other.key_or_group != key and (other.is_sweep_override() or other.value() != override.value()):
             raise UserError(
                 f"{other.input_line} and {override.input_line} are two spellings of one key with two values; give one"
             )
@@ -135,31 +235,46 @@ def _points(overrides: list[Override]) -> list[list[str]]:
 
 
 def _listed(override: Override) -> bool:
-    return override.is_sweep_override() and not override.is_interval_sweep() and override.key_or_group.find("hydra") != 0
+    hydras = override.key_or_group.startswith("hydra")
+    return override.is_sweep_override() and not override.is_interval_sweep() and not hydras
 
 
-def _explain(error: Exception) -> UserError:
+def _explain(error: Exception, overrides: Sequence[str] = ()) -> UserError:
     """Hydra's or OmegaConf's error in our words."""
     cause: BaseException = error
     while cause.__cause__ is not None and not isinstance(cause, (OmegaConfBaseException, UserError)):
         cause = cause.__cause__
     if isinstance(cause, UserError):
         return cause
-    key = getattr(cause, "full_key", None) or ""
-    spec = RULES.get(ALIASES.get(key, key))
-    if spec is None:
-        return UserError(_first_line(cause))
-    value = re.search(r"Value '(.*?)'", str(cause), re.DOTALL)
-    shown = f"{key}={value[1]}" if value else key
-    return UserError(f"{shown}: must be {allowed(spec)} ({spec.metadata['meaning']})")
+    first = str(cause).strip().splitlines()[0]
+    key = re.sub(r"\[\d+]$", "", getattr(cause, "full_key", None) or "")
+    key = ALIASES.get(key, key)
+    if key in RULES and (isinstance(cause, ValidationError) or not isinstance(cause, InterpolationResolutionError)):
+        typed = (line.lstrip("+").partition("=") for line in overrides)
+        given = {ALIASES.get(name, name): value for name, _, value in typed}
+        found = re.search(r"[Vv]alue '(.*?)'(?: of type| for field|$)", first)
+        value = given.get(key, found[1] if found else "null")
+        return UserError(f"{key}={value}: must be {allowed(RULES[key])} ({RULES[key].metadata['meaning']})")
+    if key in RULES:
+        return UserError(f"{key}: {first}")
+    if cause is error:
+        return UserError(" ".join(str(error).partition("\nConfig search path")[0].split()))
+    near = _nearest(str(cause.key), list(cause.parent_node)) if isinstance(cause, ConfigAttributeError) else ""
+    return UserError(f"{str(error).splitlines()[0].rstrip('.')}: {first}{near}")
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0]
-
-
-def _nearest(wanted: str, known: list[str]) -> str:
-    ends: dict[str, Any] = {key.split(".")[-1]: key for key in known}
+def _nearest(wanted: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(wanted, known, n=1, cutoff=0.6)
-    close = close or [ends[end] for end in difflib.get_close_matches(wanted.split(".")[-1], list(ends), n=1, cutoff=0.75)]
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _nearest_key(wanted: str) -> str:
+    """By the whole name, else by its last part, else by what the key means: optim.learning_rate -> optim.lr."""
+    known = [*RULES, *ALIASES, *GROUPS]
+    ends = {key.split(".")[-1]: key for key in known}
+    last = wanted.split(".")[-1].lower()
+    close = difflib.get_close_matches(wanted.lower(), known, n=1, cutoff=0.8)
+    close = close or [ends[end] for end in difflib.get_close_matches(last, list(ends), n=1, cutoff=0.75)]
+    words = re.compile(rf"\b{re.escape(last.replace('_', ' '))}\b")
+    close = close or [key for key, spec in RULES.items() if len(last) > 2 and words.search(spec.metadata["meaning"])]
     return f" (did you mean {close[0]}?)" if close else ""

@@ -10,14 +10,29 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 FILE = "result.json"
 SUCCEEDED = ("finished", "stopped_early")
-PACKAGES = ("lora_agnews", "torch", "lightning", "transformers", "peft", "datasets", "torchmetrics", "hydra-core", "wandb")
+PACKAGES = (
+    "lora_agnews",
+    "torch",
+    "lightning",
+    "transformers",
+    "peft",
+    "datasets",
+    "torchmetrics",
+    "hydra-core",
+    "wandb",
+)
 
 
 @dataclass
 class RunResult:
-    """`status`: running, finished, stopped_early, failed, over_budget or interrupted. Metrics are fractions in [0, 1]."""
+    """What a run leaves; metrics are fractions in [0, 1].
+
+    `status`: running, finished, stopped_early, failed, over_budget or interrupted.
+    """
 
     config: dict[str, Any]
     seed: int
@@ -36,11 +51,12 @@ class RunResult:
         return self.status in SUCCEEDED
 
     def save(self, run_dir: Path) -> None:
-        """Writes RUN_DIR/result.json whole or not at all."""
+        """Writes RUN_DIR/config.yaml, and RUN_DIR/result.json whole or not at all."""
+        (run_dir / "config.yaml").write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")
         text = json.dumps(asdict(self), indent=2, default=str) + "\n"
         unfinished = run_dir / f".{FILE}.{os.getpid()}"
         unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, run_dir / FILE)
+        unfinished.replace(run_dir / FILE)
 
     @classmethod
     def load(cls, run_dir: Path) -> "RunResult":
@@ -55,7 +71,7 @@ def config_hash(config: dict[str, Any]) -> str:
 
 def environment() -> dict[str, Any]:
     """Versions, hardware and commit: what a stranger needs to run it again."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
             versions[package] = version(package)

@@ -45,8 +45,8 @@ class LoRAClassifier(L.LightningModule):
         self.train_criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.criterion = nn.CrossEntropyLoss()
         self.train_loss = MeanMetric()
-        self.eval_loss = nn.ModuleDict({"val_": MeanMetric(), "test_": MeanMetric()})
-        scores = MetricCollection(
+        self.eval_loss = MeanMetric()
+        self.scores = MetricCollection(
             {
                 "accuracy": MulticlassAccuracy(len(LABELS), average="micro"),
                 "macro_f1": MulticlassF1Score(len(LABELS), average="macro"),
@@ -55,7 +55,6 @@ class LoRAClassifier(L.LightningModule):
             },
             compute_groups=[["accuracy"], ["macro_f1", "f1"], ["confusion"]],
         )
-        self.scores = nn.ModuleDict({"val_": scores, "test_": scores.clone()})
         self.best: dict[str, float] = {}  # metrics of the best validation so far
         self.confusion = torch.zeros(len(LABELS), len(LABELS), dtype=torch.long)  # rows: true; of the last evaluation
 
@@ -79,14 +78,12 @@ class LoRAClassifier(L.LightningModule):
         Raises: BudgetExceeded.
         """
         count(self, self.limit).check()
-        optimizers = [self.optimizers(use_pl_optimizer=False)] if self.trainer.optimizers else []
-        held = {
-            id(p): p.numel() for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]
-        }
+        groups = [group for optimizer in self.trainer.optimizers for group in optimizer.param_groups]
+        held = {id(parameter): parameter.numel() for group in groups for parameter in group["params"]}
         if sum(held.values()) > self.limit:
             raise BudgetExceeded(f"the optimizer holds {sum(held.values()):,} parameters; the limit is {self.limit:,}")
 
-    def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         loss: Tensor = self.train_criterion(self(batch["input_ids"], batch["attention_mask"]), batch["labels"])
         self.train_loss.update(loss.detach(), len(batch["labels"]))
         self.log("train/loss", loss.detach())
@@ -96,35 +93,37 @@ class LoRAClassifier(L.LightningModule):
         self.log("train/loss_epoch", self.train_loss.compute())
         self.train_loss.reset()
 
-    def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
-        self._evaluate("val_", batch)
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        self._evaluate(batch)
 
-    def test_step(self, batch: dict[str, Tensor], _: int) -> None:
-        self._evaluate("test_", batch)
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        self._evaluate(batch)
 
     def on_validation_epoch_end(self) -> None:
-        metrics = self._finish("val_")
+        metrics = self._finish("val")
         if not self.trainer.sanity_checking and metrics[MONITOR] > self.best.get(MONITOR, -1.0):
             self.best = metrics
 
     def on_test_epoch_end(self) -> None:
-        self._finish("test_")
+        self._finish("test")
 
-    def _evaluate(self, split: str, batch: dict[str, Tensor]) -> None:
+    def _evaluate(self, batch: dict[str, Tensor]) -> None:
         logits = self(batch["input_ids"], batch["attention_mask"]).float()
-        self.eval_loss[split].update(self.criterion(logits, batch["labels"]), len(batch["labels"]))
-        self.scores[split].update(logits, batch["labels"])
+        self.eval_loss.update(self.criterion(logits, batch["labels"]), len(batch["labels"]))
+        self.scores.update(logits, batch["labels"])
 
     def _finish(self, split: str) -> dict[str, float]:
         """Logs a split's metrics, resets them and returns them as plain numbers."""
-        scores = self.scores[split].compute()
+        scores = self.scores.compute()
         self.confusion = scores["confusion"].cpu()
-        metrics = {"loss": self.eval_loss[split].compute(), **{key: scores[key] for key in ("accuracy", "macro_f1")}}
+        metrics = {"loss": self.eval_loss.compute(), **{key: scores[key] for key in ("accuracy", "macro_f1")}}
         metrics |= {f"f1_{name.lower().replace('/', '_')}": f1 for name, f1 in zip(LABELS, scores["f1"], strict=True)}
-        named = {f"{split.removesuffix('_')}/{key}": float(value) for key, value in metrics.items()}
-        self.log_dict(named)
-        self.scores[split].reset()
-        self.eval_loss[split].reset()
+        named = {f"{split}/{key}": float(value) for key, value in metrics.items()}
+        self.log_dict({key: value for key, value in named.items() if key != MONITOR})
+        if MONITOR in named:
+            self.log(MONITOR, named[MONITOR], prog_bar=True)
+        self.scores.reset()
+        self.eval_loss.reset()
         return named
 
     def configure_optimizers(self) -> Any:
@@ -150,4 +149,6 @@ class LoRAClassifier(L.LightningModule):
         wanted, found = set(trainable_parameters(self)), set(checkpoint["state_dict"])
         if wanted != found:
             odd = ", ".join(sorted(wanted ^ found)[:3])
-            raise ValueError(f"the checkpoint belongs to another model: {len(wanted ^ found)} names differ, such as {odd}")
+            raise ValueError(
+                f"the checkpoint belongs to another model: {len(wanted ^ found)} names differ, such as {odd}"
+            )

@@ -26,6 +26,9 @@ from lora_agnews.console import notice
 from lora_agnews.result import RunResult
 
 SECONDS_TO_ANSWER = 3  # a W&B server that takes longer counts as unreachable
+SECONDS_TO_START = 15  # for W&B to open a run; offline it takes 0.5
+SECONDS_TO_FINISH = 300  # for the last uploads; what is left stays on disk for `wandb sync`
+NOBODY = "nobody is logged in to W&B"
 
 
 @dataclass
@@ -33,7 +36,7 @@ class Tracking:
     """The loggers of a run, and what to tell the user about them."""
 
     loggers: list[Logger]
-    view: str
+    view: dict[str, str]  # what to tell the user: "W&B" -> address or commands
     run: Any = None
 
     def finish(self, result: RunResult, *figures: Path) -> None:
@@ -51,27 +54,25 @@ class Tracking:
 
 
 @contextmanager
-def tracking(run_dir: Path, mode: str, project: str, group: str | None, tags: list[str], config: dict[str, Any]) -> Iterator[Tracking]:
+def tracking(
+    run_dir: Path, mode: str, project: str, group: str | None, tags: list[str], config: dict[str, Any]
+) -> Iterator[Tracking]:
     """Opens metrics.csv and W&B (auto | online | offline | disabled) and closes both, whatever happens.
 
     Raises: RuntimeError, if W&B was asked for and is not installed, not logged in or out of reach.
     """
     metrics = CSVLogger(run_dir, name="", version="")
-    tracked = Tracking([metrics], "off")
-    mode = _wandb_mode(mode)
-    if mode != "disabled":
-        import wandb
-
-        settings = wandb.Settings(silent=True, console="off", init_timeout=30)
-        tracked.run = wandb.init(
-            dir=run_dir, mode=mode, project=project, group=group, tags=tags, name=run_dir.name, config=config, settings=settings
-        )
+    tracked = Tracking([metrics], {"W&B": "off"})
+    tracked.run = _open_wandb(
+        mode, dir=run_dir, project=project, group=group, tags=tags, name=run_dir.name, config=config
+    )
+    if tracked.run is not None:
         tracked.loggers.append(WandbLogger(experiment=tracked.run, log_model=False))
         folder = Path(tracked.run.settings.sync_dir)
-        if mode == "online":
-            tracked.view = str(tracked.run.url)
+        if tracked.run.offline:
+            tracked.view = {"W&B": "offline", "  look": f"wandb leet {folder}", "  upload": f"wandb sync {folder}"}
         else:
-            tracked.view = f"offline; look: wandb leet {folder}   upload: wandb sync {folder}"
+            tracked.view = {"W&B": str(tracked.run.url)}
     failed = True
     try:
         yield tracked
@@ -83,6 +84,23 @@ def tracking(run_dir: Path, mode: str, project: str, group: str | None, tags: li
             tracked.run.finish(exit_code=int(failed))
 
 
+def _open_wandb(wanted: str, **run: Any) -> Any:
+    """A W&B run, or None; a server that answers and then opens no run is, for auto, as good as out of reach."""
+    mode = _wandb_mode(wanted)
+    if mode == "disabled":
+        return None
+    import wandb
+
+    settings = wandb.Settings(
+        silent=True, console="off", init_timeout=SECONDS_TO_START, finish_timeout=SECONDS_TO_FINISH
+    )
+    try:
+        return wandb.init(mode=mode, settings=settings, **run)  # type: ignore[arg-type]
+    except wandb.errors.CommError as error:
+        _go_offline(wanted, f"W&B opened no run: {error}".splitlines()[0])
+        return wandb.init(mode="offline", settings=settings, **run)
+
+
 def _wandb_mode(wanted: str) -> str:
     if wanted == "disabled" or (wanted == "auto" and os.environ.get("WANDB_MODE") == "disabled"):
         return "disabled"
@@ -90,21 +108,33 @@ def _wandb_mode(wanted: str) -> str:
         if wanted == "auto":
             notice("wandb is not installed: metrics go to metrics.csv only")
             return "disabled"
-        raise RuntimeError(f"logger.wandb={wanted}: wandb is not installed; pip install wandb, or logger.wandb=disabled")
+        raise RuntimeError(
+            f"logger.wandb={wanted}: wandb is not installed; pip install wandb, or logger.wandb=disabled"
+        )
     if wanted == "offline" or (wanted == "auto" and os.environ.get("WANDB_MODE") == "offline"):
         return "offline"
     import wandb
 
-    server = str(wandb.setup().settings.base_url)
-    logged_in, reachable = wandb.api.api_key is not None, _answers(server)
-    if logged_in and reachable:
+    server, why = str(wandb.setup(wandb.Settings(silent=True)).settings.base_url), ""
+    try:
+        if not wandb.login(prompt=False, verify=False):  # looks for a key, asks neither user nor server
+            why = NOBODY
+        elif not _answers(server):
+            why = f"{server} does not answer"
+    except wandb.errors.AuthenticationError as error:  # a key that can't be one
+        why = str(error)
+    if not why:
         return "online"
-    why = f"{server} does not answer" if logged_in else "nobody is logged in to W&B"
+    _go_offline(wanted, why)
+    return "offline"
+
+
+def _go_offline(wanted: str, why: str) -> None:
+    """Says so, where somebody expects more. Raises: RuntimeError, if online was asked for."""
     if wanted == "online":
         raise RuntimeError(f"logger.wandb=online: {why}; run `wandb login`, or use logger.wandb=offline")
-    if logged_in:
+    if why != NOBODY:
         notice(f"{why}: W&B logs offline")
-    return "offline"
 
 
 def _answers(server: str) -> bool:
@@ -130,7 +160,9 @@ class Stopwatch(L.Callback):
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
 
-    def on_train_batch_end(self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         self.samples += len(batch["labels"])
         self.tokens = self.tokens + batch["attention_mask"].sum()  # stays on the device: no wait
         self.steps = trainer.global_step
@@ -145,7 +177,7 @@ class Stopwatch(L.Callback):
         self.seconds = time.perf_counter() - self.began_at
 
     def throughput(self) -> dict[str, float]:
-        """Samples, steps and real tokens a second of training; the peak memory of the device, or of the process on a CPU."""
+        """Samples, steps and real tokens a second of training; peak memory of the device or, on a CPU, the process."""
         seconds = max(self.seconds, 1e-9)
         if torch.cuda.is_available():
             peak = torch.cuda.max_memory_allocated()
@@ -186,7 +218,7 @@ def draw_curves(run_dir: Path) -> Path:
 
 
 def draw_confusion(confusion: Tensor, split: str, run_dir: Path) -> Path:
-    """figures/confusion.png: rows are true classes, columns predicted ones; (4, 4) counts, colour by share of the row."""
+    """figures/confusion.png: true classes down, predicted across; (4, 4) counts, colour by share of the row."""
     counts = confusion.numpy()
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     figure = Figure(figsize=(5.6, 5.0), layout="constrained")
@@ -198,7 +230,9 @@ def draw_confusion(confusion: Tensor, split: str, run_dir: Path) -> Path:
     axes.set_xticks(range(len(LABELS)), LABELS)
     axes.set_yticks(range(len(LABELS)), LABELS, rotation=90, va="center")
     right = np.trace(counts) / max(1, counts.sum())
-    axes.set(title=f"{split.capitalize()}: {right:.2%} of {counts.sum():,} rows right", xlabel="predicted", ylabel="true")
+    axes.set(
+        title=f"{split.capitalize()}: {right:.2%} of {counts.sum():,} rows right", xlabel="predicted", ylabel="true"
+    )
     axes.tick_params(length=0)
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
     return _save(figure, run_dir / "figures" / "confusion.png")

@@ -1,6 +1,6 @@
 """Which rows make a batch, and the tensors of it. The order is a function of (seed, epoch) and nothing else."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ class BucketSampler(Sampler[list[int]]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before each epoch."""
+        """Lightning calls this before each epoch, on what a loader has as `sampler`."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -49,7 +49,7 @@ def in_order(lengths: np.ndarray, batch_size: int) -> list[list[int]]:
     return [order[start : start + batch_size].tolist() for start in range(0, len(order), batch_size)]
 
 
-def collate(rows: list[int], tokens: Tokens, labels: np.ndarray, pad: int) -> Batch:
+def collate(rows: Sequence[int] | np.ndarray, tokens: Tokens, labels: np.ndarray, pad: int) -> Batch:
     """The rows, padded on the right to the longest of them."""
     at = np.asarray(rows)
     starts, lengths = tokens.offsets[at], tokens.offsets[at + 1] - tokens.offsets[at]

@@ -72,7 +72,8 @@ class AGNewsDataModule(L.LightningDataModule):
         return self._loader(self.val_rows, self.tokens, self.train, batches)
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        assert self.test is not None and self.test_tokens is not None
+        assert self.test is not None
+        assert self.test_tokens is not None
         batches = in_order(self.test_tokens.lengths, self.eval_batch_size)
         return self._loader(np.arange(len(self.test)), self.test_tokens, self.test, batches)
 
@@ -80,5 +81,6 @@ class AGNewsDataModule(L.LightningDataModule):
         assert source is not None
         pad = self.tokenizer.pad_token_id
         made = partial(collate, tokens=tokens, labels=np.asarray(source.labels), pad=pad)
-        # The gather of a batch takes 0.1 ms: no worker processes.
-        return DataLoader(rows, batch_sampler=batches, collate_fn=made)  # type: ignore[arg-type]
+        # Batches come as `sampler`: Lightning sets the epoch there, and not on a `batch_sampler`. The gather of a batch
+        # takes 0.1 ms: no worker processes.
+        return DataLoader(rows, sampler=batches, batch_size=None, collate_fn=made)  # type: ignore[arg-type]

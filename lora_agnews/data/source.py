@@ -2,17 +2,17 @@
 
 import csv
 import gzip
-import io
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pyarrow
-from datasets import Dataset
-from datasets.exceptions import DatasetsError
+from pyarrow import parquet
 
 from lora_agnews.config import LABELS, UserError
 from lora_agnews.hub import fetch
@@ -41,13 +41,15 @@ def load_rows(source: str, train_file: str | None, test_file: str | None) -> tup
         found = [sorted(snapshot.folder.glob(f"data/{split}-*.parquet")) for split in ("train", "test")]
         if not all(found):
             raise UserError(f"{HUB_NAME}@{snapshot.commit} has no data/train-*.parquet and data/test-*.parquet")
-        train, test = (_join([read_file(path) for path in paths], f"hub:{HUB_NAME}@{snapshot.commit[:12]}") for paths in found)
+        train, test = (
+            _join([read_file(path) for path in paths], f"hub:{HUB_NAME}@{snapshot.commit[:12]}") for paths in found
+        )
         return train, test
     if source == "sample":
         sample = files("lora_agnews.data") / "sample"
         return tuple(read_file(Path(str(sample / f"{split}.csv.gz"))) for split in ("train", "test"))  # type: ignore[return-value]
     assert train_file is not None
-    return read_file(Path(train_file)), read_file(Path(test_file)) if test_file else None
+    return read_file(Path(train_file).expanduser()), read_file(Path(test_file).expanduser()) if test_file else None
 
 
 def read_file(path: Path) -> Rows:
@@ -63,7 +65,7 @@ def read_file(path: Path) -> Rows:
         raise UserError(f"{path}: no such file")
     try:
         if kind == ".parquet":
-            records = _columns(Dataset.from_parquet(str(path)), path)
+            records = _parquet_records(path)
         elif kind in (".csv", ".tsv"):
             records = _csv_records(path, "\t" if kind == ".tsv" else ",")
         else:
@@ -72,7 +74,7 @@ def read_file(path: Path) -> Rows:
         for number, (text, label) in enumerate(records, 1):
             texts.append(_text(text, path, number))
             labels.append(_label(label, path, number))
-    except (OSError, EOFError, pyarrow.ArrowException, DatasetsError) as error:
+    except (OSError, EOFError, zlib.error, pyarrow.ArrowException) as error:
         raise UserError(f"{path}: can't be read as {kind}: {error}") from error
     if not texts:
         raise UserError(f"{path}: no rows")
@@ -96,7 +98,7 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _csv_records(path: Path, delimiter: str) -> Iterator[tuple[Any, Any]]:
-    rows = csv.reader(_lines(path), delimiter=delimiter, strict=True)
+    rows = _csv_rows(path, delimiter)
     first = next(rows, None)
     if first is None:
         return
@@ -107,29 +109,34 @@ def _csv_records(path: Path, delimiter: str) -> Iterator[tuple[Any, Any]]:
         numbered: Iterable[tuple[int, list[str]]] = enumerate(rows, 1)
     elif len(first) == 3 and first[0].strip() in ("1", "2", "3", "4"):
         names, where = ["class", "title", "description"], None
-        numbered = enumerate(_chain(first, rows), 1)
+        numbered = enumerate(chain([first], rows), 1)
     else:
         raise UserError(
             f"{path}: row 1 is neither the header text,label nor an AG News row class,title,description "
             f"with a class from 1 to 4; it has {len(first)} columns and begins with {first[0][:40]!r}"
         )
+    for number, row in numbered:
+        if len(row) != len(names):
+            raise UserError(f"{path}: row {number} has {len(row)} columns, not {len(names)} ({', '.join(names)})")
+        if where:
+            yield row[where[0]], row[where[1]]
+        else:
+            if row[0].strip() not in ("1", "2", "3", "4"):
+                raise UserError(f"{path}: row {number}: class {row[0]!r} is not one of 1, 2, 3, 4")
+            yield f"{row[1]} {row[2]}".strip(), int(row[0]) - 1
+
+
+def _csv_rows(path: Path, delimiter: str) -> Iterator[list[str]]:
+    """Rows without blank lines. Raises: UserError with the line at which a badly quoted row begins."""
+    rows, begins = csv.reader(_lines(path), delimiter=delimiter, strict=True), 1
     try:
-        for number, row in numbered:
-            if len(row) != len(names):
-                raise UserError(f"{path}: row {number} has {len(row)} columns, not {len(names)} ({', '.join(names)})")
-            if where:
-                yield row[where[0]], row[where[1]]
-            else:
-                if row[0].strip() not in ("1", "2", "3", "4"):
-                    raise UserError(f"{path}: row {number}: class {row[0]!r} is not one of 1, 2, 3, 4")
-                yield f"{row[1]} {row[2]}".strip(), int(row[0]) - 1
+        for row in rows:
+            begins = rows.line_num + 1
+            if row:
+                yield row
     except csv.Error as error:
-        raise UserError(f"{path}: line {rows.line_num}: {error}") from error
-
-
-def _chain(first: list[str], rest: Iterable[list[str]]) -> Iterator[list[str]]:
-    yield first
-    yield from rest
+        why = "a quote is opened and never closed" if str(error) == "unexpected end of data" else str(error)
+        raise UserError(f"{path}: the row that begins at line {begins}: {why}") from error
 
 
 def _json_records(path: Path, lines: bool) -> Iterator[tuple[Any, Any]]:
@@ -152,6 +159,13 @@ def _json_records(path: Path, lines: bool) -> Iterator[tuple[Any, Any]]:
     yield from _columns(records, path)
 
 
+def _parquet_records(path: Path) -> Iterator[tuple[Any, Any]]:
+    with parquet.ParquetFile(path) as file:
+        _need(file.schema_arrow.names, path)
+        columns = file.read(["text", "label"]).to_pydict()
+    yield from zip(columns["text"], columns["label"], strict=True)
+
+
 def _columns(records: Iterable[Any], path: Path) -> Iterator[tuple[Any, Any]]:
     for number, record in enumerate(records, 1):
         if not isinstance(record, dict):
@@ -168,15 +182,21 @@ def _need(names: list[str], path: Path, number: int | None = None) -> None:
 
 
 def _text(text: Any, path: Path, number: int) -> str:
-    if not isinstance(text, str) or not text.strip():
-        raise UserError(f"{path}: row {number}: the text is {'empty' if not text or isinstance(text, str) else 'not a text'}")
+    if text is None or (isinstance(text, str) and not text.strip()):
+        raise UserError(f"{path}: row {number}: the text is empty")
+    if not isinstance(text, str):
+        raise UserError(f"{path}: row {number}: the text is not a text: {text!r}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # JSON may hold one half of a pair, and no tokenizer takes it
+        raise UserError(f"{path}: row {number}: the text holds {text[error.start]!a}, which is no character") from error
     return text
 
 
 def _label(label: Any, path: Path, number: int) -> int:
     if isinstance(label, str):
-        label = LABELS.index(label) if label in LABELS else label.strip()
-        label = int(label) if str(label).isascii() and str(label).isdigit() else label
+        name = label.strip()
+        label = LABELS.index(name) if name in LABELS else int(name) if name.isascii() and name.isdigit() else name
     if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < len(LABELS):
         raise UserError(f"{path}: row {number}: label {label!r} is not 0, 1, 2, 3 or one of {', '.join(LABELS)}")
     return label

@@ -9,7 +9,8 @@ from peft.tuners.lora import LoraLayer
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lora_agnews.model.build import HEAD, Encoder
+from lora_agnews.model.build import HEAD
+from lora_agnews.model.encoder import Encoder
 
 PREFIX = "base_model.model."  # of every key in a PEFT file
 
@@ -26,7 +27,10 @@ def save_adapter(model: peft.PeftModel, encoder: Encoder, folder: Path) -> None:
             tensors[PREFIX + name.replace(".default.", ".")] = tensor
     tensors |= {PREFIX + name: tensor for name, tensor in merged_head(model).items()}
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / "adapter_model.safetensors")
+    save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+        folder / "adapter_model.safetensors",
+    )
 
     config = model.peft_config["default"].to_dict()
     targets = sorted(set(config["target_modules"]))

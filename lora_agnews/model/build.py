@@ -1,8 +1,7 @@
-"""A hub id, a local folder or the shipped `tiny` -> RoBERTa with LoRA and a head, frozen and unfrozen as asked."""
+"""A pretrained encoder -> RoBERTa with LoRA and a head, frozen and unfrozen as asked."""
 
+import warnings
 from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
 
 import peft
 import torch
@@ -13,22 +12,11 @@ from transformers.configuration_utils import PretrainedConfig
 from lora_agnews.budget import HARD_LIMIT, Budget, count
 from lora_agnews.config import LABELS, UserError
 from lora_agnews.hub import fetch
+from lora_agnews.model.encoder import Encoder
 
-SHIPPED = "tiny"
 HEAD = "classifier"
 DENSE, OUT_PROJ = "classifier.dense", "classifier.out_proj"
-SMALL_FILES = ["config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json"]
 WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """Where a pretrained encoder lies on this machine; `origin` says which one it is, the commit included."""
-
-    name: str
-    folder: Path
-    origin: str
-    revision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -42,30 +30,14 @@ class Lora:
     head: str
 
 
-def locate(name: str, revision: str | None) -> Encoder:
-    """Finds an encoder; from the hub only its config and tokenizer are fetched.
-
-    Raises: UserError, if the folder holds no model; RuntimeError, if it takes the hub and the hub is out of reach.
-    """
-    if name == SHIPPED:
-        return Encoder(name, Path(str(files("lora_agnews.model") / SHIPPED)), "shipped:tiny")
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise UserError(f"model.name={name}: the folder has no config.json; it must be a transformers model")
-        return Encoder(name, folder, f"folder:{folder.resolve()}")
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise UserError(f"model.name={name}: no such folder")
-    snapshot = fetch(name, "model", SMALL_FILES, revision)
-    return Encoder(name, snapshot.folder, f"hub:{name}@{snapshot.commit[:12]}", snapshot.commit)
-
-
 def load_tokenizer(encoder: Encoder, max_length: int) -> PreTrainedTokenizerBase:
     """The encoder's tokenizer. Raises: UserError, if the encoder has fewer positions than `max_length`."""
     config = _config(encoder)
     positions = config.max_position_embeddings - config.pad_token_id - 1  # RoBERTa counts from padding_idx + 1
     if max_length > positions:
-        raise UserError(f"data.max_length={max_length}: {encoder.name} has {positions} positions; use at most {positions}")
+        raise UserError(
+            f"data.max_length={max_length}: {encoder.name} has {positions} positions; use at most {positions}"
+        )
     return AutoTokenizer.from_pretrained(encoder.folder)
 
 
@@ -125,9 +97,11 @@ def _adapt(model: nn.Module, lora: Lora) -> nn.Module:
         target_modules=targets,
         exclude_modules=[DENSE, OUT_PROJ] if lora.head == "out_proj" else None,
     )
-    wrapped = peft.get_peft_model(model, adapters)
+    with warnings.catch_warnings():  # peft 0.21 asks transformers 5.23 for a name it has deprecated
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        wrapped: nn.Module = peft.get_peft_model(model, adapters)
     trained = HEAD if lora.head == "full" else OUT_PROJ
-    for name, parameter in wrapped.get_base_model().named_parameters():
+    for name, parameter in model.named_parameters():  # PEFT adapts it in place
         if name.startswith(f"{trained}.") and "lora_" not in name:
             parameter.requires_grad_(True)
     return wrapped.train()  # from_pretrained gives eval mode, and Lightning keeps the mode it finds
@@ -137,7 +111,9 @@ def _check_targets(model: nn.Module, targets: list[str]) -> None:
     linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     for target in targets:
         if not any(name == target or name.endswith(f".{target}") for name in linears):
-            known = sorted({name.split(".")[-1] for name in linears} | {name for name in linears if name.startswith(HEAD)})
+            known = sorted(
+                {name.split(".")[-1] for name in linears} | {name for name in linears if name.startswith(HEAD)}
+            )
             raise UserError(
                 f"model.lora.target_modules: {target} matches no Linear layer, so it would adapt nothing; "
                 f"there are {', '.join(known)}"

@@ -1,6 +1,6 @@
 """How the shipped encoder `tiny` was made: masked language modelling plus distillation, from unlabelled text.
 
-    python -m lora_agnews.model.pretrain --text train.csv.gz extra_text.txt.gz --teacher DIR --work WORK --out lora_agnews/model/tiny
+    python -m lora_agnews.model.pretrain --text train.csv.gz extra_text.txt.gz --teacher DIR --work WORK --out OUT
 
 `--text` takes AG News CSVs (class, title, description: the class column is never read) and plain text files (one text a
 line), gzipped or not. `--teacher` is a folder with a small sentence encoder (all-MiniLM-L6-v2: BERT, mean pooling). The
@@ -16,9 +16,7 @@ step), so an interrupted run ends where an uninterrupted one does.
 import argparse
 import csv
 import gzip
-import io
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,8 +37,8 @@ def read_texts(files: list[Path]) -> list[str]:
     """Every text of the files, in order: title + " " + description of a CSV, a line of a text file."""
     texts: list[str] = []
     for file in files:
-        raw = gzip.open(file) if file.suffix == ".gz" else file.open("rb")
-        with io.TextIOWrapper(raw, encoding="utf-8", newline="") as stream:
+        opened = gzip.open if file.suffix == ".gz" else open
+        with opened(file, "rt", encoding="utf-8", newline="") as stream:
             if ".csv" in file.suffixes:
                 texts += [f"{title} {description}".strip() for _, title, description in csv.reader(stream)]
             else:
@@ -202,7 +200,10 @@ def train(student: Student, rows: list[np.ndarray], targets: Tensor, args: argpa
             line = f"{step + 1},{mlm:.4f},{start:.4f},{mean:.4f},{int(sums[3])},{seconds:.0f}"
             print(line, file=log, flush=True)
             left = seconds / (step + 1) * (args.steps - step - 1)
-            print(f"step {step + 1:,}/{args.steps:,}  mlm {mlm:.3f}  <s> {start:.3f}  mean {mean:.3f}  {left / 60:.0f} min left", flush=True)
+            print(
+                f"step {step + 1:,}/{args.steps:,}  mlm {mlm:.3f}  <s> {start:.3f}  mean {mean:.3f}  {left / 60:.0f} m",
+                flush=True,
+            )
             sums.zero_()
         if (step + 1) % 500 == 0 or step + 1 == args.steps:
             state = {
@@ -213,7 +214,7 @@ def train(student: Student, rows: list[np.ndarray], targets: Tensor, args: argpa
                 "seconds": time.monotonic() - began,
             }
             torch.save(state, saved.with_suffix(".tmp"))
-            os.replace(saved.with_suffix(".tmp"), saved)
+            saved.with_suffix(".tmp").replace(saved)
 
 
 def save(student: Student, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
@@ -247,13 +248,21 @@ def main() -> None:
     if not (args.work / "tokenizer").exists():
         train_tokenizer(texts, args.vocab_size).save_pretrained(args.work / "tokenizer")
     tokenizer = PreTrainedTokenizerFast.from_pretrained(args.work / "tokenizer")
-    rows = [np.array(ids, dtype=np.int32) for ids in tokenizer(texts, truncation=True, max_length=MAX_LENGTH)["input_ids"]]
+    rows = [
+        np.array(ids, dtype=np.int32) for ids in tokenizer(texts, truncation=True, max_length=MAX_LENGTH)["input_ids"]
+    ]
     print(f"{sum(map(len, rows)):,} tokens", flush=True)
 
     cached = args.work / "teacher.pt"
     if not cached.exists():
         words = [tokenizer.decode([i]).strip() or "." for i in range(len(tokenizer))]
-        torch.save({"words": teacher_vectors(args.teacher, words, "tokens"), "texts": teacher_vectors(args.teacher, texts, "texts")}, cached)
+        torch.save(
+            {
+                "words": teacher_vectors(args.teacher, words, "tokens"),
+                "texts": teacher_vectors(args.teacher, texts, "texts"),
+            },
+            cached,
+        )
     vectors = torch.load(cached, weights_only=True)
     targets = vectors["texts"] - vectors["texts"].mean(0)
 

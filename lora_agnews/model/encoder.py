@@ -1,0 +1,39 @@
+"""A hub id, a local folder or the shipped `tiny` -> where the encoder lies. Without torch, so that it answers at once."""
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from lora_agnews.config import UserError
+from lora_agnews.hub import fetch
+
+SHIPPED = "tiny"
+SMALL_FILES = ["config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json"]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Where a pretrained encoder lies on this machine; `origin` says which one it is, the commit included."""
+
+    name: str
+    folder: Path
+    origin: str
+    revision: str | None = None
+
+
+def locate(name: str, revision: str | None) -> Encoder:
+    """Finds an encoder; from the hub only its config and tokenizer are fetched.
+
+    Raises: UserError, if the folder holds no model; RuntimeError, if it takes the hub and the hub is out of reach.
+    """
+    if name == SHIPPED:
+        return Encoder(name, Path(str(files("lora_agnews.model") / SHIPPED)), "shipped:tiny")
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UserError(f"model.name={name}: the folder has no config.json; it must be a transformers model")
+        return Encoder(name, folder, f"folder:{folder.resolve()}")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise UserError(f"model.name={name}: no such folder")
+    snapshot = fetch(name, "model", SMALL_FILES, revision)
+    return Encoder(name, snapshot.folder, f"hub:{name}@{snapshot.commit[:12]}", snapshot.commit)

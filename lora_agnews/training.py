@@ -1,0 +1,154 @@
+"""Budget -> data -> model -> training -> the best checkpoint on the test rows, top to bottom."""
+
+import logging
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from transformers.utils import logging as transformers_logging
+
+from lora_agnews import console
+from lora_agnews.budget import count
+from lora_agnews.config import TrainConfig, TrainerConfig
+from lora_agnews.data.datamodule import AGNewsDataModule
+from lora_agnews.model.adapter import save_adapter
+from lora_agnews.model.build import Lora, build_model, load_tokenizer, predict_budget, what_fits
+from lora_agnews.model.encoder import Encoder
+from lora_agnews.result import RunResult
+from lora_agnews.task import MONITOR, LoRAClassifier
+from lora_agnews.tracking import Stopwatch, Tracking, draw_confusion, draw_curves, tracking
+
+LOG_EVERY_STEPS = 20
+
+
+def train_and_test(config: TrainConfig, encoder: Encoder, run_dir: Path, result: RunResult) -> dict[str, str]:
+    """Fills `result` and `run_dir`; gives back how to look at the metrics.
+
+    Raises: BudgetExceeded, before weights and rows are loaded; UserError for bad files; RuntimeError, if the hub or W&B
+    is asked for and out of reach.
+    """
+    _send_messages_to_the_log()
+    began = time.perf_counter()
+    L.seed_everything(config.seed, verbose=False)
+    tokenizer = load_tokenizer(encoder, config.data.max_length)
+    lora = Lora(**asdict(config.model.lora), head=config.model.head)
+    predicted = predict_budget(encoder, lora, config.budget.max_trainable)
+    result.budget = predicted.to_dict()
+    if not predicted.fits:
+        predicted.check(what_fits(encoder, lora, predicted.limit))
+
+    data = AGNewsDataModule(tokenizer, **asdict(config.data), seed=config.seed)
+    data.setup()
+    result.data = {"model": encoder.origin, **data.describe()}
+    model = build_model(encoder, lora, config.seed)
+    budget = count(model, predicted.limit)
+    assert budget == predicted, f"predicted {predicted}, built {budget}"
+    console.show_budget(budget, encoder.name)
+    console.show_data(result.data)
+
+    optim, logger = config.optim, config.logger
+    task = LoRAClassifier(
+        model,
+        limit=budget.limit,
+        optimizer=optim.name,
+        lr=optim.lr,
+        weight_decay=optim.weight_decay,
+        schedule=optim.schedule,
+        warmup_fraction=optim.warmup_fraction,
+        label_smoothing=optim.label_smoothing,
+    )
+    result.save(run_dir)
+    result.seconds["setup"] = time.perf_counter() - began
+    with tracking(run_dir, logger.wandb, logger.project, logger.group, logger.tags, result.config) as tracked:
+        trainer, stopwatch, best = _trainer(
+            config.trainer, run_dir, len(data.train_rows), config.data.batch_size, tracked
+        )
+        result.environment |= {"precision": trainer.precision, "device": str(trainer.strategy.root_device)}
+        trainer.fit(task, data)
+        stopped_early = _stopped_early(trainer)
+        result.metrics = {**task.best, "train/loss": float(trainer.callback_metrics["train/loss_epoch"])}
+        result.throughput = stopwatch.throughput()
+        result.seconds["train"] = stopwatch.seconds
+        if data.test is None:
+            trainer.validate(task, data, ckpt_path=best.best_model_path, verbose=False, weights_only=True)
+        else:
+            trainer.test(task, data, ckpt_path=best.best_model_path, verbose=False, weights_only=True)
+            result.metrics |= {key: float(value) for key, value in trainer.callback_metrics.items() if "test/" in key}
+        save_adapter(model, encoder, run_dir / "adapter")
+        split = "test" if data.test else "validation"
+        result.status = "stopped_early" if stopped_early else "finished"
+        tracked.finish(result, draw_curves(run_dir), draw_confusion(task.confusion, split, run_dir))
+        return tracked.view
+
+
+def _trainer(
+    config: TrainerConfig, run_dir: Path, num_rows: int, batch_size: int, tracked: Tracking
+) -> tuple[L.Trainer, Stopwatch, ModelCheckpoint]:
+    stopwatch = Stopwatch()
+    best = ModelCheckpoint(run_dir / "checkpoints", "best", monitor=MONITOR, mode="max", save_last=True)
+    callbacks: list[L.Callback] = [stopwatch, best, ProgressBar()]
+    if config.early_stopping_patience:
+        callbacks.append(EarlyStopping(MONITOR, mode="max", patience=config.early_stopping_patience))
+    batches = -(-num_rows // batch_size)
+    between = max(1, round(config.val_check_interval * batches))
+    if config.max_steps:  # a run too short for a validation would have no best checkpoint
+        between = min(between, config.max_steps * config.accumulate)
+    trainer = L.Trainer(
+        accelerator=config.accelerator,
+        devices=1,
+        precision=_precision(config),  # type: ignore[arg-type]
+        max_epochs=config.max_epochs,
+        max_steps=config.max_steps or -1,
+        val_check_interval=between,
+        gradient_clip_val=config.gradient_clip or None,
+        accumulate_grad_batches=config.accumulate,
+        deterministic=config.deterministic,
+        logger=tracked.loggers,
+        log_every_n_steps=LOG_EVERY_STEPS,
+        callbacks=callbacks,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        default_root_dir=run_dir,
+    )
+    return trainer, stopwatch, best
+
+
+def _precision(config: TrainerConfig) -> str:
+    """16-mixed exists on CUDA alone; elsewhere the run says so and takes float32."""
+    on_cuda = config.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    if config.precision == "16-mixed" and not on_cuda:
+        console.notice("trainer.precision=16-mixed needs an NVIDIA GPU and there is none: this run computes in 32-true")
+        return "32-true"
+    return config.precision
+
+
+def _stopped_early(trainer: L.Trainer) -> bool:
+    early = trainer.early_stopping_callback
+    return isinstance(early, EarlyStopping) and early.wait_count >= early.patience
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's bar, refreshed every 20 batches, with the last validation accuracy and no version number."""
+
+    def __init__(self) -> None:
+        super().__init__(refresh_rate=20)
+
+    def get_metrics(self, trainer: L.Trainer, task: L.LightningModule) -> dict[str, Any]:
+        metrics = super().get_metrics(trainer, task)
+        metrics.pop("v_num", None)
+        return metrics
+
+
+def _send_messages_to_the_log() -> None:
+    """Warnings and notes of libraries go to train.log; the terminal keeps what the user can act on."""
+    logging.captureWarnings(True)
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+    transformers_logging.disable_default_handler()
+    transformers_logging.enable_propagation()
+    transformers_logging.disable_progress_bar()

@@ -1,0 +1,103 @@
+"""A loopback server that speaks as much of the Hugging Face hub's protocol as fetching models and data sets takes.
+
+It serves FOLDER/models/<owner>/<name>/* and FOLDER/datasets/<owner>/<name>/*: what a repository is, which commit a
+revision stands for, which files there are, and the files. Every request is written down.
+"""
+
+import hashlib
+import json
+import re
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+COMMITS = {"main": "a" * 40, "v1": "b" * 40}  # of every repository; all commits have the same files
+REPO = r"(?P<repo>[^/]+/[^/]+)"
+API = re.compile(rf"/api/(?P<kind>models|datasets)/{REPO}(/(?P<what>revision|tree)/(?P<revision>[^/]+))?")
+FILE = re.compile(rf"/((?P<kind>datasets)/)?{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
+
+
+class HubServer(ThreadingHTTPServer):
+    """Serves `folder` while it is entered; `requests` holds "METHOD /path" of each request."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), _Answer)
+        self.folder = folder
+        self.requests: list[str] = []
+
+    @property
+    def endpoint(self) -> str:
+        """The value of HF_ENDPOINT."""
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def __enter__(self) -> "HubServer":
+        Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class _Answer(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = 10  # a connection that was left open ends by itself
+    server: HubServer
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        self.server.requests.append(f"{self.command} {path}")
+        asked = API.fullmatch(path) or FILE.fullmatch(path)
+        if asked is None:
+            return self._refuse("EntryNotFound")
+        folder = self.server.folder / (asked["kind"] or "models") / asked["repo"]
+        if not folder.is_dir():
+            return self._refuse("RepoNotFound")
+        revision = asked["revision"] or "main"
+        commit = COMMITS.get(revision, revision)
+        if commit not in COMMITS.values():
+            return self._refuse("RevisionNotFound")
+        if asked.re is FILE:
+            return self._file(folder / asked["path"], commit)
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        if asked["what"] == "tree":
+            return self._json([_entry(path, folder) for path in files])
+        names = [{"rfilename": str(path.relative_to(folder))} for path in files]
+        return self._json({"id": asked["repo"], "sha": commit, "private": False, "tags": [], "siblings": names})
+
+    def _file(self, path: Path, commit: str) -> None:
+        if not path.is_file():
+            return self._refuse("EntryNotFound")
+        content = path.read_bytes()
+        self._send(200, content, {"ETag": f'"{_digest(content)}"', "X-Repo-Commit": commit})
+
+    def _json(self, value: Any) -> None:
+        self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+
+    def _refuse(self, code: str) -> None:
+        self._send(404, b"{}", {"X-Error-Code": code})
+
+    def _send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        """`requests` has it."""
+
+
+def _entry(path: Path, folder: Path) -> dict[str, Any]:
+    content = path.read_bytes()
+    return {"type": "file", "path": str(path.relative_to(folder)), "size": len(content), "oid": _digest(content)}
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha1(content).hexdigest()

@@ -1,0 +1,131 @@
+"""The rule of 1,000,000: exact numbers on the roberta-base shape, the messages, and the moments of the check."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from lora_agnews.budget import HARD_LIMIT, Budget, BudgetExceeded, count
+from lora_agnews.model.build import Lora, predict_budget, what_fits
+from lora_agnews.model.encoder import Encoder
+
+QV = ["query", "value"]
+ALL = ["query", "key", "value", "dense"]
+MakeLora = Callable[..., Lora]
+
+
+def test_the_limit_is_one_million() -> None:
+    assert HARD_LIMIT == 1_000_000
+
+
+def test_the_reference_recipe_counts_632_068_by_group(roberta_base: Encoder, lora: MakeLora) -> None:
+    budget = predict_budget(roberta_base, lora())
+    assert budget.groups == {"lora": 36_864, "lora_head": 1_536, "head": 593_668}
+    assert budget.trainable == 632_068
+    assert budget.modules == {
+        "lora query": 18_432,
+        "lora value": 18_432,
+        "lora classifier.dense": 1_536,
+        "head classifier.dense": 590_592,
+        "head classifier.out_proj": 3_076,
+    }
+
+
+@pytest.mark.parametrize(
+    ("targets", "r", "head", "trainable", "max_r"),
+    [
+        (QV, 1, "full", 630_532, 11),
+        (QV, 11, "full", 999_172, 11),
+        (QV, 12, "full", 1_036_036, 11),
+        ([*QV, "classifier.dense"], 12, "full", 1_054_468, 10),
+        (["query", "key", "value"], 7, "full", 980_740, 7),
+        (QV, 1, "out_proj", 39_940, 27),
+        (QV, 27, "out_proj", 998_404, 27),
+        (ALL, 6, "out_proj", 998_404, 6),
+        (QV, 1, "lora", 41_476, 25),
+        ([*QV, "classifier.dense"], 2, "lora", 79_876, 25),
+    ],
+)
+def test_known_counts_on_roberta_base(
+    roberta_base: Encoder, lora: MakeLora, targets: list[str], r: int, head: str, trainable: int, max_r: int
+) -> None:
+    budget = predict_budget(roberta_base, lora(r, targets, head))
+    assert budget.trainable == trainable
+    assert budget.max_r == max_r
+    assert budget.fits == (trainable <= 1_000_000)
+
+
+@pytest.mark.parametrize("targets", [QV, [*QV, "classifier.dense"], ALL])
+@pytest.mark.parametrize("head", ["full", "lora", "out_proj"])
+def test_the_largest_r_fits_and_one_more_does_not(
+    roberta_base: Encoder, lora: MakeLora, targets: list[str], head: str
+) -> None:
+    largest = predict_budget(roberta_base, lora(3, targets, head)).max_r
+    assert predict_budget(roberta_base, lora(largest, targets, head)).fits
+    assert not predict_budget(roberta_base, lora(largest + 1, targets, head)).fits
+
+
+@pytest.mark.parametrize(
+    ("targets", "needed", "largest"), [(QV, "1,036,036", 11), ([*QV, "classifier.dense"], "1,054,468", 10)]
+)
+def test_r_12_is_refused_with_the_count_and_the_largest_r(
+    roberta_base: Encoder, lora: MakeLora, targets: list[str], needed: str, largest: int
+) -> None:
+    wanted = lora(12, targets)
+    budget = predict_budget(roberta_base, wanted)
+    with pytest.raises(BudgetExceeded) as refusal:
+        budget.check(what_fits(roberta_base, wanted, budget.limit))
+    message = str(refusal.value)
+    assert f"model.lora.r=12 needs {needed}" in message
+    assert f"r <= {largest}" in message
+    assert "model.head=lora" in message
+
+
+def test_roberta_large_is_refused_before_any_adapter(roberta_large: Encoder, lora: MakeLora) -> None:
+    budget = predict_budget(roberta_large, lora())
+    assert budget.groups["head"] == 1_053_700
+    assert budget.max_r == 0
+    with pytest.raises(BudgetExceeded, match=r"Use model\.head=lora or model\.head=out_proj"):
+        budget.check(what_fits(roberta_large, lora(), budget.limit))
+
+
+def test_a_lower_limit_is_kept(roberta_base: Encoder, lora: MakeLora) -> None:
+    budget = predict_budget(roberta_base, lora(), limit=600_000)
+    assert not budget.fits
+    assert budget.max_r == 0
+    assert predict_budget(roberta_base, lora(), limit=632_068).fits
+
+
+def test_prediction_for_roberta_base_takes_under_two_seconds_and_no_memory(
+    roberta_base: Encoder, lora: MakeLora
+) -> None:
+    assert not list(roberta_base.folder.glob("*.safetensors"))
+    began = time.perf_counter()
+    budget = predict_budget(roberta_base, lora())
+    assert time.perf_counter() - began < 2
+    assert budget.total > 124_000_000
+
+
+def test_a_tied_parameter_counts_once() -> None:
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
+    model[1].weight = model[0].weight
+    assert count(model).trainable == 16
+
+
+def test_what_is_neither_adapter_nor_head_is_counted_as_other() -> None:
+    model = nn.ModuleDict({"encoder": nn.Linear(3, 3), "classifier": nn.Linear(3, 4)})
+    assert count(model).groups == {"lora": 0, "head": 16, "other": 12}
+
+
+def test_no_rank_means_no_advice_on_the_rank() -> None:
+    with torch.device("meta"):
+        model = nn.Linear(1000, 1001)
+    with pytest.raises(BudgetExceeded, match=r"the model trains 1,002,001 .* 2,001 too many\.$"):
+        count(model).check()
+
+
+def test_exactly_the_limit_fits() -> None:
+    assert Budget(limit=10, total=20, groups={"head": 10}).fits
+    assert not Budget(limit=10, total=20, groups={"head": 11}).fits

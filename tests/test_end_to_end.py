@@ -1,0 +1,234 @@
+"""Real commands on the shipped model and rows: what a run leaves, what it prints, how it ends."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from conftest import ROOT
+from safetensors.torch import load_file
+
+from lora_agnews.result import RunResult
+
+SHORT = ["experiment=quickstart", "trainer.max_steps=6", "data.max_length=16", "logger.wandb=disabled"]
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env=os.environ | {"COLUMNS": "100"} | environment,
+        timeout=200,
+    )
+
+
+def train(run_dir: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    return run("train.py", *SHORT, *overrides, f"hydra.run.dir={run_dir}")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    run_dir = tmp_path_factory.mktemp("runs") / "finished"
+    done = train(run_dir)
+    assert done.returncode == 0, done.stderr
+    return run_dir, done
+
+
+def test_a_run_leaves_its_whole_record(finished: tuple[Path, Any]) -> None:
+    run_dir, _ = finished
+    left = {str(path.relative_to(run_dir)) for path in run_dir.rglob("*") if path.is_file()}
+    assert left == {
+        "config.yaml",
+        "result.json",
+        "metrics.csv",
+        "train.log",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "adapter/adapter_config.json",
+        "adapter/adapter_model.safetensors",
+        "figures/confusion.png",
+        "figures/curves.png",
+    }
+
+
+def test_result_json_says_what_ran_and_how_well(finished: tuple[Path, Any]) -> None:
+    run_dir, _ = finished
+    result = json.loads((run_dir / "result.json").read_text())
+    assert result["status"] == "finished"
+    assert {"val/accuracy", "val/loss", "val/macro_f1", "test/accuracy", "test/macro_f1", "train/loss"} <= set(
+        result["metrics"]
+    )
+    assert result["budget"]["trainable"] == sum(result["budget"]["groups"].values()) == 71_428
+    assert result["data"]["train"], result["data"]["test"] == (3600, 1000)
+    assert result["throughput"]["samples_per_second"] > 0
+    assert result["throughput"]["peak_memory_bytes"] < 2 * 2**30
+    assert result["environment"]["precision"] == "32-true"
+    assert result["seed"] == 0
+    assert result["error"] is None
+    assert RunResult.load(run_dir).succeeded
+
+
+def test_config_yaml_holds_every_value_once(finished: tuple[Path, Any]) -> None:
+    run_dir, _ = finished
+    written = yaml.safe_load((run_dir / "config.yaml").read_text())
+    assert written["model"]["lora"]["r"] == 1
+    assert written["trainer"]["max_steps"] == 6
+    assert "lora" not in written
+    assert written == json.loads((run_dir / "result.json").read_text())["config"]
+
+
+def test_checkpoints_hold_trained_parameters_and_their_optimizer_only(finished: tuple[Path, Any]) -> None:
+    run_dir, _ = finished
+    for name in ("best", "last"):
+        path = run_dir / "checkpoints" / f"{name}.ckpt"
+        saved = torch.load(path, weights_only=True)
+        assert sum(value.numel() for value in saved["state_dict"].values()) == 71_428
+        assert path.stat().st_size < 3 * 4 * 71_428 + 60_000  # parameters and Adam's two moments, float32
+
+
+def test_metrics_csv_has_the_curves(finished: tuple[Path, Any]) -> None:
+    run_dir, _ = finished
+    with (run_dir / "metrics.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    accuracies = [float(row["val/accuracy"]) for row in rows if row["val/accuracy"]]
+    assert accuracies
+    assert max(accuracies) == json.loads((run_dir / "result.json").read_text())["metrics"]["val/accuracy"]
+
+
+def test_the_terminal_shows_the_budget_then_the_result_and_no_warning(finished: tuple[Path, Any]) -> None:
+    run_dir, done = finished
+    shown = done.stdout
+    for text in ("lora query", "71,428", "1,000,000", "3,600 training", "macro-F1", "samples/s", "W&B", run_dir.name):
+        assert text in shown
+    assert "arning" not in shown + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_adapter_holds_the_whole_head(finished: tuple[Path, Any]) -> None:
+    run_dir, _ = finished
+    names = set(load_file(run_dir / "adapter" / "adapter_model.safetensors"))
+    head = {
+        f"base_model.model.classifier.{layer}.{part}" for layer in ("dense", "out_proj") for part in ("weight", "bias")
+    }
+    assert head <= names
+    assert len(names - head) == 4 * 2 * 2  # layers, query and value, A and B
+
+
+def test_the_same_seed_gives_the_same_metrics_and_another_seed_others(
+    finished: tuple[Path, Any], tmp_path: Path
+) -> None:
+    run_dir, _ = finished
+    assert train(tmp_path / "again").returncode == 0
+    assert train(tmp_path / "other", "seed=1").returncode == 0
+    first, again, other = (RunResult.load(folder) for folder in (run_dir, tmp_path / "again", tmp_path / "other"))
+    assert first.metrics == again.metrics
+    assert first.config_hash == again.config_hash != other.config_hash
+    assert first.metrics != other.metrics
+
+
+def test_a_run_directory_is_never_overwritten(finished: tuple[Path, Any]) -> None:
+    run_dir, _ = finished
+    before = (run_dir / "result.json").read_bytes()
+    done = train(run_dir)
+    assert done.returncode == 2
+    assert "never overwritten" in done.stderr
+    assert (run_dir / "result.json").read_bytes() == before
+    assert (run_dir / "train.log").exists()
+
+
+def test_a_multirun_makes_a_run_of_each_point_and_goes_on_after_one_that_does_not_fit(tmp_path: Path) -> None:
+    done = run("train.py", "-m", *SHORT, "lora.r=1,203,2", f"hydra.sweep.dir={tmp_path}")
+    results = [RunResult.load(tmp_path / str(number)) for number in range(3)]
+    assert [result.status for result in results] == ["finished", "over_budget", "finished"]
+    assert [result.config["model"]["lora"]["r"] for result in results] == [1, 203, 2]
+    assert results[0].budget["trainable"] < results[2].budget["trainable"]
+    assert "r <= 202" in (results[1].error or "")
+    assert done.returncode == 1  # one point did not run
+
+
+def test_a_run_over_the_budget_is_recorded_and_exits_1(tmp_path: Path) -> None:
+    done = train(tmp_path / "run", "model.lora.r=203")
+    assert done.returncode == 1
+    assert "1,000,000" in done.stderr
+    assert "Traceback" not in done.stderr
+    result = RunResult.load(tmp_path / "run")
+    assert result.status == "over_budget"
+    assert result.budget["max_r"] == 202
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_an_early_stop_is_a_success(tmp_path: Path) -> None:
+    done = train(
+        tmp_path / "run", "trainer.max_steps=null", "optim.lr=1e-12", "trainer.early_stopping_patience=1",
+        "trainer.val_check_interval=0.05", "trainer.max_epochs=1",
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert RunResult.load(tmp_path / "run").status == "stopped_early"
+
+
+def test_without_a_test_file_the_run_says_so(tmp_path: Path) -> None:
+    sample = ROOT / "lora_agnews" / "data" / "sample" / "train.csv.gz"
+    done = train(tmp_path / "run", f"data.train_file={sample}")
+    assert done.returncode == 0, done.stderr
+    assert "no test file" in done.stdout
+    result = RunResult.load(tmp_path / "run")
+    assert result.config["data"]["source"] == "files"
+    assert not any(key.startswith("test/") for key in result.metrics)
+
+
+def test_16_mixed_without_a_gpu_is_said_and_recorded(tmp_path: Path) -> None:
+    done = train(tmp_path / "run", "trainer.precision=16-mixed", "trainer.accelerator=cpu")
+    assert done.returncode == 0
+    assert "needs an NVIDIA GPU" in done.stderr
+    assert RunResult.load(tmp_path / "run").environment["precision"] == "32-true"
+
+
+def test_it_learns_32_rows_by_heart(tmp_path: Path) -> None:
+    with (tmp_path / "few.csv").open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["text", "label"])
+        rows.writerows(
+            [f"{word} {i}", label] for label, word in enumerate(("war", "goal", "shares", "chips")) for i in range(10)
+        )
+    done = run(
+        "train.py", "model=tiny", f"data.train_file={tmp_path}/few.csv", f"data.test_file={tmp_path}/few.csv",
+        "data.val_fraction=0.2", "trainer.max_epochs=12", "trainer.precision=32-true", "lora.dropout=0",
+        "optim.lr=5e-3", "logger.wandb=disabled", f"hydra.run.dir={tmp_path}/run",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = RunResult.load(tmp_path / "run")
+    assert result.metrics["train/loss"] < 0.05
+    assert result.metrics["test/accuracy"] == 1.0
+    assert "32 train and test" in done.stderr or "40 train and test" in done.stderr  # the same rows: said, not hidden
+
+
+def test_the_budget_command_counts_without_training() -> None:
+    done = run("-m", "lora_agnews", "budget", "model=tiny", "lora.r=4", "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout) == {
+        "trainable": 85_252,
+        "limit": 1_000_000,
+        "total": 5_408_260,
+        "fits": True,
+        "max_r": 202,
+        "groups": {"lora": 16_384, "lora_head": 2_048, "head": 66_820},
+    }
+
+
+def test_sweep_plans_a_study_against_the_budget() -> None:
+    done = run("sweep.py", "study=heads", "model=tiny", "budget.max_trainable=50000")
+    assert done.returncode == 0, done.stderr
+    assert "9 points, 6 fit x 3 seeds = 18 runs" in done.stdout
+    assert "over by 21,428" in done.stdout
+    wrong = run("sweep.py", "study=head")
+    assert wrong.returncode == 2
+    assert "did you mean heads" in wrong.stderr

@@ -1,0 +1,89 @@
+"""The house keeps its order: who may import whom, every shipped value once, clean code."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+PACKAGE = ROOT / "lora_agnews"
+LAYERS = {  # module or package of ours -> what it may import of ours
+    "config": {"budget"},
+    "budget": set(),
+    "result": set(),
+    "hub": set(),
+    "launch": {"config"},
+    "data": {"config", "hub", "data"},
+    "model": {"config", "budget", "hub", "model"},
+    "console": {"budget", "result"},
+    "task": {"config", "budget"},
+    "tracking": {"config", "console", "result"},
+    "training": {"config", "budget", "console", "data", "model", "result", "task", "tracking"},
+    "experiment": {"config", "budget", "console", "model", "result", "training"},
+    "plan": {"config", "budget", "console", "model"},
+    "__main__": {"config", "console", "launch", "plan"},
+    "__init__": set(),
+}
+ONE_IMPORTER = {  # a library -> the only places that may import it
+    "peft": {"model"},
+    "datasets": {"data"},
+    "wandb": {"tracking"},
+    "hydra": {"launch"},
+    "optuna": {"sweep"},
+    "huggingface_hub": {"hub"},
+    "matplotlib": {"tracking"},
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names a file imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} if node.module != "lora_agnews" else {f"lora_agnews.{a.name}" for a in node.names}
+    return found
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_dependencies_point_one_way(path: Path) -> None:
+    ours = {name.split(".")[1] for name in imports(path) if name.startswith("lora_agnews.")}
+    assert ours <= LAYERS[room(path)]
+
+
+@pytest.mark.parametrize("library", ONE_IMPORTER)
+def test_a_library_has_one_importing_room(library: str) -> None:
+    users = {room(path) for path in FILES if any(name.split(".")[0] == library for name in imports(path))}
+    assert users <= ONE_IMPORTER[library]
+
+
+def test_no_values_hide_as_defaults_in_the_config_classes() -> None:
+    for node in ast.walk(ast.parse((PACKAGE / "config.py").read_text())):
+        if isinstance(node, ast.AnnAssign) and node.value is not None and isinstance(node.value, ast.Call):
+            assert ast.unparse(node.value.func) == "rule"
+
+
+def test_yaml_is_not_a_program() -> None:
+    for path in (ROOT / "conf").rglob("*.yaml"):
+        assert "_target_" not in path.read_text(), path
+
+
+def test_one_run_is_four_short_files() -> None:
+    reading = ["conf/train.yaml", "train.py", "lora_agnews/experiment.py", "lora_agnews/training.py"]
+    assert sum(len((ROOT / name).read_text().splitlines()) for name in reading) < 500
+
+
+@pytest.mark.parametrize(
+    "command", [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]], ids=" ".join
+)
+def test_the_code_is_clean(command: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
