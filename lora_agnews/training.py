@@ -70,14 +70,16 @@ def train_and_test(config: TrainConfig, encoder: Encoder, run_dir: Path, result:
         result.environment |= {"precision": trainer.precision, "device": str(trainer.strategy.root_device)}
         trainer.fit(task, data)
         stopped_early = _stopped_early(trainer)
-        result.metrics = {**task.best, "train/loss": float(trainer.callback_metrics["train/loss_epoch"])}
+        result.metrics = {**task.best, "train/loss": round(float(trainer.callback_metrics["train/loss_epoch"]), 6)}
         result.throughput = stopwatch.throughput()
         result.seconds["train"] = stopwatch.seconds
         if data.test is None:
             trainer.validate(task, data, ckpt_path=best.best_model_path, verbose=False, weights_only=True)
         else:
             trainer.test(task, data, ckpt_path=best.best_model_path, verbose=False, weights_only=True)
-            result.metrics |= {key: float(value) for key, value in trainer.callback_metrics.items() if "test/" in key}
+            result.metrics |= {
+                key: round(float(value), 6) for key, value in trainer.callback_metrics.items() if "test/" in key
+            }
         save_adapter(model, encoder, run_dir / "adapter")
         split = "test" if data.test else "validation"
         result.status = "stopped_early" if stopped_early else "finished"

@@ -25,7 +25,8 @@ from lora_agnews.data.datamodule import AGNewsDataModule
 from lora_agnews.data.source import Rows, load_rows, read_file
 from lora_agnews.data.split import Overlap, overlap, stratified_split
 from lora_agnews.data.tokens import Tokens, tokenise
-from lora_agnews.model.build import load_tokenizer, locate
+from lora_agnews.model.build import load_tokenizer
+from lora_agnews.model.encoder import locate
 
 NEWS = [  # class 1..4, title, description
     (1, "Talks resume", "Envoys met in Vienna, Geneva and Bonn."),

@@ -21,7 +21,8 @@ from lora_agnews.config import TrainConfig, UserError
 from lora_agnews.data.source import load_rows, read_file
 from lora_agnews.data.split import stratified_split
 from lora_agnews.launch import CONF, RULES, check_overrides, help_text
-from lora_agnews.model.build import Lora, load_tokenizer, locate, predict_budget
+from lora_agnews.model.build import Lora, load_tokenizer, predict_budget
+from lora_agnews.model.encoder import locate
 
 # A command line as one types it, and what its message must contain.
 BAD_OVERRIDES: list[tuple[str, list[str]]] = [

@@ -28,7 +28,7 @@ LAYERS = {  # module or package of ours -> what it may import of ours
 }
 ONE_IMPORTER = {  # a library -> the only places that may import it
     "peft": {"model"},
-    "datasets": {"data"},
+    "pyarrow": {"data"},
     "wandb": {"tracking"},
     "hydra": {"launch"},
     "optuna": {"sweep"},

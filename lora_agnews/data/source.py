@@ -107,6 +107,12 @@ def _csv_records(path: Path, delimiter: str) -> Iterator[tuple[Any, Any]]:
         _need(names, path)
         where = names.index("text"), names.index("label")
         numbered: Iterable[tuple[int, list[str]]] = enumerate(rows, 1)
+    elif [name.strip().lower() for name in first] == [
+        "class index",
+        "title",
+        "description",
+    ]:  # Kaggle's copy has a header
+        names, where, numbered = ["class", "title", "description"], None, enumerate(rows, 1)
     elif len(first) == 3 and first[0].strip() in ("1", "2", "3", "4"):
         names, where = ["class", "title", "description"], None
         numbered = enumerate(chain([first], rows), 1)

@@ -1,4 +1,4 @@
-"""A hub id, a local folder or the shipped `tiny` -> where the encoder lies. Without torch, so that it answers at once."""
+"""A hub id, a local folder or the shipped `tiny` -> where the encoder lies. No torch here, so it answers at once."""
 
 from dataclasses import dataclass
 from importlib.resources import files
