@@ -67,7 +67,7 @@ def test_result_json_says_what_ran_and_how_well(finished: tuple[Path, Any]) -> N
     assert {"val/accuracy", "val/loss", "val/macro_f1", "test/accuracy", "test/macro_f1", "train/loss"} <= set(
         result["metrics"]
     )
-    assert result["budget"]["trainable"] == sum(result["budget"]["groups"].values()) == 71_428
+    assert result["budget"]["trainable"] == sum(result["budget"]["groups"].values()) == 85_252
     assert result["data"]["train"], result["data"]["test"] == (3600, 1000)
     assert result["throughput"]["samples_per_second"] > 0
     assert result["throughput"]["peak_memory_bytes"] < 2 * 2**30
@@ -80,7 +80,7 @@ def test_result_json_says_what_ran_and_how_well(finished: tuple[Path, Any]) -> N
 def test_config_yaml_holds_every_value_once(finished: tuple[Path, Any]) -> None:
     run_dir, _ = finished
     written = yaml.safe_load((run_dir / "config.yaml").read_text())
-    assert written["model"]["lora"]["r"] == 1
+    assert written["model"]["lora"]["r"] == 4
     assert written["trainer"]["max_steps"] == 6
     assert "lora" not in written
     assert written == json.loads((run_dir / "result.json").read_text())["config"]
@@ -91,8 +91,8 @@ def test_checkpoints_hold_trained_parameters_and_their_optimizer_only(finished: 
     for name in ("best", "last"):
         path = run_dir / "checkpoints" / f"{name}.ckpt"
         saved = torch.load(path, weights_only=True)
-        assert sum(value.numel() for value in saved["state_dict"].values()) == 71_428
-        assert path.stat().st_size < 3 * 4 * 71_428 + 60_000  # parameters and Adam's two moments, float32
+        assert sum(value.numel() for value in saved["state_dict"].values()) == 85_252
+        assert path.stat().st_size < 3 * 4 * 85_252 + 60_000  # parameters and Adam's two moments, float32
 
 
 def test_metrics_csv_has_the_curves(finished: tuple[Path, Any]) -> None:
@@ -107,7 +107,7 @@ def test_metrics_csv_has_the_curves(finished: tuple[Path, Any]) -> None:
 def test_the_terminal_shows_the_budget_then_the_result_and_no_warning(finished: tuple[Path, Any]) -> None:
     run_dir, done = finished
     shown = done.stdout
-    for text in ("lora query", "71,428", "1,000,000", "3,600 training", "macro-F1", "samples/s", "W&B", run_dir.name):
+    for text in ("lora query", "85,252", "1,000,000", "3,600 training", "macro-F1", "samples/s", "W&B", run_dir.name):
         assert text in shown
     assert "arning" not in shown + done.stderr
     assert "Traceback" not in done.stderr

@@ -1,12 +1,16 @@
 """The house keeps its order: who may import whom, every shipped value once, clean code."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+
+from lora_agnews.config import allowed, leaves, spelled
+from lora_agnews.launch import check_overrides
 
 PACKAGE = ROOT / "lora_agnews"
 LAYERS = {  # module or package of ours -> what it may import of ours
@@ -87,3 +91,15 @@ def test_one_run_is_four_short_files() -> None:
 def test_the_code_is_clean(command: list[str]) -> None:
     done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+
+
+def test_the_readme_tells_every_key_with_its_default_and_rule() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for key, spec, value in leaves(check_overrides("train", [])):
+        row = f"| `{key}` | `{spelled(value)}` | {spec.metadata['meaning']} | {allowed(spec)} |"
+        assert row in readme, row
+
+
+def test_the_readmes_files_exist() -> None:
+    for link in re.findall(r"\]\(([\w./-]+)\)", (ROOT / "README.md").read_text()):
+        assert (ROOT / link).exists(), link

@@ -11,6 +11,9 @@ step), so an interrupted run ends where an uninterrupted one does.
 2. The teacher's sentence vector of every text, centred.
 3. Token embeddings start from what the teacher says of each token alone, projected to the student's width by PCA.
 4. Masked language modelling + cosine distance to the teacher's vector, from both <s> and the mean of the tokens.
+
+With `--topics N` a second target joins: the N leading LSA components (truncated SVD of TF-IDF) of the same texts, which
+know this corpus where the teacher knows English. `--start DIR` begins from a model that an earlier call made.
 """
 
 import argparse
@@ -93,6 +96,16 @@ def teacher_vectors(folder: Path, texts: list[str], say: str) -> Tensor:
     return vectors
 
 
+def topic_vectors(texts: list[str], num_topics: int) -> Tensor:
+    """Unit LSA vectors of the texts, (N, num_topics) float32: what words stand together in this corpus."""
+    from sklearn.decomposition import TruncatedSVD  # this target alone needs scikit-learn
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    words = TfidfVectorizer(sublinear_tf=True, min_df=5, max_df=0.2, stop_words="english", max_features=40_000)
+    found = TruncatedSVD(num_topics, n_iter=3, random_state=0).fit_transform(words.fit_transform(texts))
+    return F.normalize(torch.from_numpy(found).float(), dim=-1)
+
+
 def batches(lengths: np.ndarray, tokens: int, seed: int) -> Iterator[np.ndarray]:
     """Row indices of step 0, 1, ...: shuffled, alike in length, at most `tokens` padded tokens each."""
     epoch = 0
@@ -122,13 +135,13 @@ def mask_tokens(ids: Tensor, real: Tensor, vocab_size: int) -> tuple[Tensor, Ten
 
 
 class Student(nn.Module):
-    """RobertaForMaskedLM with two linear maps into the teacher's space; the maps are dropped after training."""
+    """RobertaForMaskedLM with linear maps from <s> and the mean into each target's space, dropped after training."""
 
-    def __init__(self, config: RobertaConfig, teacher_width: int) -> None:
+    def __init__(self, mlm: RobertaForMaskedLM, widths: list[int]) -> None:
         super().__init__()
-        self.mlm = RobertaForMaskedLM(config)
-        self.from_start = nn.Linear(config.hidden_size, teacher_width)
-        self.from_mean = nn.Linear(config.hidden_size, teacher_width)
+        self.mlm, self.widths = mlm, widths
+        self.from_start = nn.Linear(mlm.config.hidden_size, sum(widths))
+        self.from_mean = nn.Linear(mlm.config.hidden_size, sum(widths))
 
     def start_from(self, token_vectors: Tensor) -> None:
         """Embeddings = the leading principal components of the teacher's token vectors, (V, teacher width)."""
@@ -139,7 +152,7 @@ class Student(nn.Module):
         with torch.no_grad():
             projected = centred[len(SPECIAL) :] @ basis.T
             embeddings[len(SPECIAL) :] = projected * (0.04 / projected.std())
-            self.from_mean.weight.copy_(basis.T)
+            self.from_mean.weight[: basis.shape[1]].copy_(basis.T)
 
     def forward(self, ids: Tensor, real: Tensor, labels: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(MLM loss, cosine distance from <s>, cosine distance from the mean); ids, real, labels (B, T)."""
@@ -148,9 +161,12 @@ class Student(nn.Module):
         mlm_loss = F.cross_entropy(self.mlm.lm_head(hidden[where]), labels[where])
         weight = real.unsqueeze(-1).float()
         mean = (hidden * weight).sum(1) / weight.sum(1)
-        start_gap = 1 - F.cosine_similarity(self.from_start(hidden[:, 0]), target).mean()
-        mean_gap = 1 - F.cosine_similarity(self.from_mean(mean), target).mean()
-        return mlm_loss, start_gap, mean_gap
+        return mlm_loss, self._gap(self.from_start(hidden[:, 0]), target), self._gap(self.from_mean(mean), target)
+
+    def _gap(self, guess: Tensor, target: Tensor) -> Tensor:
+        """Cosine distance, summed over the targets."""
+        pairs = zip(guess.split(self.widths, dim=-1), target.split(self.widths, dim=-1), strict=True)
+        return torch.stack([1 - F.cosine_similarity(one, other).mean() for one, other in pairs]).sum()
 
 
 def train(student: Student, rows: list[np.ndarray], targets: Tensor, args: argparse.Namespace) -> None:
@@ -230,6 +246,8 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, required=True, help="folder of a BERT sentence encoder (mean pooling)")
     parser.add_argument("--work", type=Path, required=True, help="folder for the cached stages and the checkpoint")
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished model")
+    parser.add_argument("--start", type=Path, help="a model to begin from, made with the same texts")
+    parser.add_argument("--topics", type=int, default=0, help="LSA components to distil as well; 0: none")
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--batch-tokens", type=int, default=1536, help="padded tokens of a step")
     parser.add_argument("--lr", type=float, default=7e-4)
@@ -277,8 +295,17 @@ def main() -> None:
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
     )
-    student = Student(config, targets.shape[1])
-    student.start_from(vectors["words"])
+    widths = [targets.shape[1]]
+    if args.topics:
+        if not (args.work / "topics.pt").exists():
+            torch.save(topic_vectors(texts, args.topics), args.work / "topics.pt")
+        targets = torch.cat([targets, torch.load(args.work / "topics.pt", weights_only=True)], dim=1)
+        widths.append(args.topics)
+    if args.start:
+        student = Student(RobertaForMaskedLM.from_pretrained(args.start, dtype=torch.float32), widths)
+    else:
+        student = Student(RobertaForMaskedLM(config), widths)
+        student.start_from(vectors["words"])
     train(student, rows, targets, args)
     save(student, tokenizer, args.out)
 
