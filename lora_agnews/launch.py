@@ -115,6 +115,10 @@ def load_points(overrides: Sequence[str]) -> tuple[StudyConfig, list[tuple[list[
     `study=NAME` among the overrides picks the study; the others hold for every point. Raises: UserError.
     """
     chosen = [override for override in overrides if override.startswith("study=")]
+    studies = sorted(path.stem for path in (CONF / "study").glob("*.yaml"))
+    for name in (override.removeprefix("study=") for override in chosen):
+        if name not in studies:
+            raise UserError(f"study={name}: must be one of {', '.join(studies)}{_nearest(name, studies)}")
     with initialize_config_dir(str(CONF), version_base="1.3"):
         try:
             study = OmegaConf.to_object(compose("sweep", chosen))

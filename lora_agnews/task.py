@@ -119,9 +119,7 @@ class LoRAClassifier(L.LightningModule):
         metrics = {"loss": self.eval_loss.compute(), **{key: scores[key] for key in ("accuracy", "macro_f1")}}
         metrics |= {f"f1_{name.lower().replace('/', '_')}": f1 for name, f1 in zip(LABELS, scores["f1"], strict=True)}
         named = {f"{split}/{key}": round(float(value), 6) for key, value in metrics.items()}
-        self.log_dict({key: value for key, value in named.items() if key != MONITOR})
-        if MONITOR in named:
-            self.log(MONITOR, named[MONITOR], prog_bar=True)
+        self.log_dict(named)
         self.scores.reset()
         self.eval_loss.reset()
         return named

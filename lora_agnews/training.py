@@ -140,9 +140,8 @@ class ProgressBar(RichProgressBar):
         super().__init__(refresh_rate=20)
 
     def get_metrics(self, trainer: L.Trainer, task: L.LightningModule) -> dict[str, Any]:
-        metrics = super().get_metrics(trainer, task)
-        metrics.pop("v_num", None)
-        return metrics
+        accuracy = trainer.callback_metrics.get(MONITOR)
+        return {} if accuracy is None else {"val": f"{accuracy:.4f}"}
 
 
 def _send_messages_to_the_log() -> None:
