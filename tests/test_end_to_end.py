@@ -101,7 +101,7 @@ def test_metrics_csv_has_the_curves(finished: tuple[Path, Any]) -> None:
         rows = list(csv.DictReader(stream))
     accuracies = [float(row["val/accuracy"]) for row in rows if row["val/accuracy"]]
     assert accuracies
-    assert max(accuracies) == json.loads((run_dir / "result.json").read_text())["metrics"]["val/accuracy"]
+    assert max(accuracies) == pytest.approx(RunResult.load(run_dir).metrics["val/accuracy"], abs=1e-6)
 
 
 def test_the_terminal_shows_the_budget_then_the_result_and_no_warning(finished: tuple[Path, Any]) -> None:

@@ -165,7 +165,7 @@ class Student(nn.Module):
 
     def _gap(self, guess: Tensor, target: Tensor) -> Tensor:
         """Cosine distance, summed over the targets."""
-        pairs = zip(guess.split(self.widths, dim=-1), target.split(self.widths, dim=-1), strict=True)
+        pairs = zip(guess.split(self.widths, -1), target.split(self.widths, -1), strict=True)  # type: ignore[no-untyped-call]
         return torch.stack([1 - F.cosine_similarity(one, other).mean() for one, other in pairs]).sum()
 
 
