@@ -1,5 +1,8 @@
 """Fixtures that several test modules share."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +15,20 @@ from lora_agnews.model.encoder import Encoder, locate
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ["query", "value", "classifier.dense"]
+
+
+def run_python(*arguments: str, without: tuple[str, ...] = (), **environment: str) -> subprocess.CompletedProcess[str]:
+    """`python ARGUMENTS` in the repository, with no terminal, less the variables whose names begin with `without`."""
+    kept = {name: value for name, value in os.environ.items() if not (without and name.startswith(without))}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env=kept | {"COLUMNS": "100"} | environment,
+        timeout=200,
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -2,16 +2,14 @@
 
 import csv
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
-from conftest import ROOT
+from conftest import ROOT, run_python
 from safetensors.torch import load_file
 
 from lora_agnews.result import RunResult
@@ -19,20 +17,8 @@ from lora_agnews.result import RunResult
 SHORT = ["experiment=quickstart", "trainer.max_steps=6", "data.max_length=16", "logger.wandb=disabled"]
 
 
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        env=os.environ | {"COLUMNS": "100"} | environment,
-        timeout=200,
-    )
-
-
 def train(run_dir: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    return run("train.py", *SHORT, *overrides, f"hydra.run.dir={run_dir}")
+    return run_python("train.py", *SHORT, *overrides, f"hydra.run.dir={run_dir}")
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +132,7 @@ def test_a_run_directory_is_never_overwritten(finished: tuple[Path, Any]) -> Non
 
 
 def test_a_multirun_makes_a_run_of_each_point_and_goes_on_after_one_that_does_not_fit(tmp_path: Path) -> None:
-    done = run("train.py", "-m", *SHORT, "lora.r=1,203,2", f"hydra.sweep.dir={tmp_path}")
+    done = run_python("train.py", "-m", *SHORT, "lora.r=1,203,2", f"hydra.sweep.dir={tmp_path}")
     results = [RunResult.load(tmp_path / str(number)) for number in range(3)]
     assert [result.status for result in results] == ["finished", "over_budget", "finished"]
     assert [result.config["model"]["lora"]["r"] for result in results] == [1, 203, 2]
@@ -199,7 +185,7 @@ def test_it_learns_32_rows_by_heart(tmp_path: Path) -> None:
         rows.writerows(
             [f"{word} {i}", label] for label, word in enumerate(("war", "goal", "shares", "chips")) for i in range(10)
         )
-    done = run(
+    done = run_python(
         "train.py", "model=tiny", f"data.train_file={tmp_path}/few.csv", f"data.test_file={tmp_path}/few.csv",
         "data.val_fraction=0.2", "trainer.max_epochs=12", "trainer.precision=32-true", "lora.dropout=0",
         "optim.lr=5e-3", "logger.wandb=disabled", f"hydra.run.dir={tmp_path}/run",
@@ -212,7 +198,7 @@ def test_it_learns_32_rows_by_heart(tmp_path: Path) -> None:
 
 
 def test_the_budget_command_counts_without_training() -> None:
-    done = run("-m", "lora_agnews", "budget", "model=tiny", "lora.r=4", "--json")
+    done = run_python("-m", "lora_agnews", "budget", "model=tiny", "lora.r=4", "--json")
     assert done.returncode == 0
     assert json.loads(done.stdout) == {
         "trainable": 85_252,
@@ -225,10 +211,10 @@ def test_the_budget_command_counts_without_training() -> None:
 
 
 def test_sweep_plans_a_study_against_the_budget() -> None:
-    done = run("sweep.py", "study=heads", "model=tiny", "budget.max_trainable=50000")
+    done = run_python("sweep.py", "study=heads", "model=tiny", "budget.max_trainable=50000")
     assert done.returncode == 0, done.stderr
     assert "9 points, 6 fit x 3 seeds = 18 runs" in done.stdout
     assert "over by 21,428" in done.stdout
-    wrong = run("sweep.py", "study=head")
+    wrong = run_python("sweep.py", "study=head")
     assert wrong.returncode == 2
     assert "did you mean heads" in wrong.stderr

@@ -3,11 +3,9 @@
 import contextlib
 import itertools
 import json
-import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +15,7 @@ from threading import Thread
 import pyarrow
 import pyarrow.parquet
 import pytest
-from conftest import ROOT
+from conftest import ROOT, run_python
 from hub_server import COMMITS, HubServer
 from transformers import RobertaConfig, RobertaForMaskedLM
 
@@ -35,17 +33,8 @@ Done = subprocess.CompletedProcess[str]
 
 def run(home: Path, endpoint: str, *arguments: str, **environment: str) -> Done:
     """A command that knows no hub but `endpoint` and no cache but `home`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    hub = {"HF_HOME": str(home), "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1", "COLUMNS": "100"}
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        env=kept | hub | environment,
-        timeout=100,
-    )
+    hub = {"HF_HOME": str(home), "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1"}
+    return run_python(*arguments, without=("HF_",), **hub | environment)
 
 
 def train(home: Path, endpoint: str, run_dir: Path, *overrides: str, **environment: str) -> Done:

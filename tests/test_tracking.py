@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import wandb
 import yaml
-from conftest import ROOT
+from conftest import run_python
 from wandb.sdk.lib import wbauth
 
 from lora_agnews.result import RunResult
@@ -48,16 +48,7 @@ Done = subprocess.CompletedProcess[str]
 
 def run(home: Path, *arguments: str, **environment: str) -> Done:
     """A command of somebody who never used W&B, without a terminal to be asked on."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "NETRC", "XDG_"))}
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        env=kept | {"HOME": str(home), "COLUMNS": "100"} | environment,
-        timeout=100,
-    )
+    return run_python(*arguments, without=("WANDB_", "NETRC", "XDG_"), **{"HOME": str(home)} | environment)
 
 
 @pytest.fixture(scope="module")
