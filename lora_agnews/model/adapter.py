@@ -20,6 +20,7 @@ def save_adapter(model: peft.PeftModel, encoder: Encoder, folder: Path) -> None:
 
     PEFT has no words for a head whose dense layer is trained and adapted at once, so an adapter on the head is merged
     into it: `PeftModel.from_pretrained(base, folder)` gives the same logits up to float rounding.
+    Without an adapter on the encoder PEFT finds nothing to adapt and refuses the folder.
     """
     tensors: dict[str, Tensor] = {}
     for name, tensor in model.get_base_model().state_dict().items():
