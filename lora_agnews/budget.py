@@ -1,19 +1,23 @@
 """The rule of the project: at most 1,000,000 trainable parameters. Counts, compares, says what would fit.
 
-Knows nothing of configs, adapters or Lightning: it reads `requires_grad` of a module, on any device, meta included.
+Knows nothing of configs, adapters or Lightning: it reads names and shapes, of a built model or of a predicted one.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import inf, prod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # a typo on the command line is told without loading torch
     from torch import Tensor, nn
 
 HARD_LIMIT = 1_000_000  # trainable parameters; a config may ask for less, never for more
-GROUPS = ("lora", "lora_head", "head", "other")
+GROUPS = ("lora", "lora_head", "head", "bias", "other")
+HEAD = re.compile(r"(?:^|\.)(classifier|pre_classifier|pooler)(?:\.|$)")
 
 
 class BudgetExceeded(ValueError):
@@ -22,41 +26,63 @@ class BudgetExceeded(ValueError):
 
 @dataclass(frozen=True)
 class Budget:
-    """What a model trains: parameters by group and by module, of how many in all."""
+    """What a model trains: every parameter that gets a gradient, by name and shape, of how many in all."""
 
     limit: int
     total: int
-    modules: dict[str, int] = field(default_factory=dict)  # "lora query", "head out_proj", ... -> parameters
-    groups: dict[str, int] = field(default_factory=dict)  # lora | lora_head | head | other -> parameters
-    per_rank: int = 0  # parameters that one more LoRA rank adds
-    r: int = 0
+    trained: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def trainable(self) -> int:
-        return sum(self.groups.values())
+        return sum(map(prod, self.trained.values()))
 
     @property
     def fits(self) -> bool:
         return self.trainable <= self.limit
 
     @property
-    def max_r(self) -> int:
-        """The largest LoRA rank within the limit, all else equal; 0 if not even r=1 fits or nothing has a rank."""
-        if not self.per_rank:
-            return 0
-        fixed = self.trainable - self.per_rank * self.r
-        return max(0, (self.limit - fixed) // self.per_rank)
+    def room(self) -> int:
+        """Parameters left below the limit; negative where it is exceeded."""
+        return self.limit - self.trainable
+
+    @property
+    def groups(self) -> dict[str, int]:
+        """lora | lora_head | head | bias | other -> parameters; lora and head always, the others where there are any."""
+        sizes = self._by(lambda name: _place(name)[0])
+        return {group: sizes[group] for group in GROUPS if sizes[group] or group in ("lora", "head")}
+
+    @property
+    def modules(self) -> dict[str, int]:
+        """"lora query", "head classifier.out_proj", ... -> parameters, in the order of the groups."""
+        sizes = self._by(lambda name: "{} {}".format(*_place(name)))
+        order = sorted(sizes, key=lambda label: GROUPS.index(label.split()[0]))
+        return {label.replace("lora_head", "lora"): sizes[label] for label in order}
+
+    @property
+    def layers(self) -> dict[str, int]:
+        """embeddings, the layers by their numbers, head -> parameters; what trains nothing is left out."""
+        sizes, ends = self._by(_layer), {"embeddings": -1.0, "head": inf}
+        return {layer: sizes[layer] for layer in sorted(sizes, key=lambda name: ends.get(name) or int(name))}
+
+    @property
+    def r(self) -> int | None:
+        """The rank of the adapters; 0 without any, None if they differ."""
+        ranks = {shape[0] for name, shape in self.trained.items() if ".lora_A." in name}
+        return ranks.pop() if len(ranks) == 1 else None if ranks else 0
+
+    @property
+    def max_r(self) -> int | None:
+        """The largest rank within the limit, all else equal; 0 if not even r=1 fits, None without one common rank."""
+        if not self.r:
+            return None
+        sides = ((".lora_A.", 1), (".lora_B.", 0))
+        per_rank = sum(shape[side] for name, shape in self.trained.items() for part, side in sides if part in name)
+        return max(0, (self.room + per_rank * self.r) // per_rank)
 
     def to_dict(self) -> dict[str, Any]:
         """What `result.json` and `budget --json` hold."""
-        return {
-            "trainable": self.trainable,
-            "limit": self.limit,
-            "total": self.total,
-            "fits": self.fits,
-            "max_r": self.max_r,
-            "groups": self.groups,
-        }
+        keys = ("trainable", "limit", "total", "fits", "room", "max_r", "groups", "layers")
+        return {key: getattr(self, key) for key in keys}
 
     def check(self, remedies: Iterable[str] = ()) -> None:
         """Raises: BudgetExceeded, if more is trained than the limit; `remedies` are offered after the rank."""
@@ -69,8 +95,14 @@ class Budget:
         rank = f"model.lora.r={self.r} needs" if self.r else "the model trains"
         raise BudgetExceeded(
             f"{rank} {self.trainable:,} trainable parameters ({parts}); "
-            f"the limit is {self.limit:,}: {self.trainable - self.limit:,} too many.{advice}"
+            f"the limit is {self.limit:,}: {-self.room:,} too many.{advice}"
         )
+
+    def _by(self, key: Any) -> Counter[str]:
+        sizes: Counter[str] = Counter()
+        for name, shape in self.trained.items():
+            sizes[key(name)] += prod(shape)
+        return sizes
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, Tensor]:
@@ -79,35 +111,28 @@ def trainable_parameters(model: nn.Module) -> dict[str, Tensor]:
 
 
 def count(model: nn.Module, limit: int = HARD_LIMIT) -> Budget:
-    """The budget of a built model (Lightning module, PEFT model or plain one), also on the meta device."""
-    modules: dict[str, int] = {}
-    groups = dict.fromkeys(GROUPS, 0)
-    per_rank, r = 0, 0
-    for name, parameter in trainable_parameters(model).items():
-        group, module = _place(name)
-        groups[group] += parameter.numel()
-        label = f"{group.replace('_head', '')} {module}"
-        modules[label] = modules.get(label, 0) + parameter.numel()
-        if "lora_A" in name:
-            r = parameter.shape[0]
-        if "lora_A" in name or "lora_B" in name:
-            per_rank += parameter.numel() // (parameter.shape[0] if "lora_A" in name else parameter.shape[1])
+    """The budget of a built model (PEFT model or plain one), also on the meta device."""
     return Budget(
         limit=limit,
         total=sum(parameter.numel() for parameter in model.parameters()),
-        modules=modules,
-        groups={group: size for group, size in groups.items() if size or group in ("lora", "head")},
-        per_rank=per_rank,
-        r=r,
+        trained={name: tuple(parameter.shape) for name, parameter in trainable_parameters(model).items()},
     )
 
 
 def _place(name: str) -> tuple[str, str]:
     """(group, module) of a parameter: `...attention.self.query.lora_A.default.weight` -> ("lora", "query")."""
     path = [part for part in name.split(".") if part not in ("base_layer", "default", "modules_to_save")]
-    in_head = "classifier" in path
     lora = next((i for i, part in enumerate(path) if part.startswith("lora_")), None)
     module = path[lora - 1 if lora is not None else -2] if len(path) > 1 else name
-    if in_head:
-        return ("lora_head" if lora is not None else "head"), f"classifier.{module}"
-    return ("lora" if lora is not None else "other"), module
+    head = HEAD.search(name)
+    if head:
+        module = module if module == head[1] else f"{head[1]}.{module}"
+        return ("lora_head" if lora is not None else "head"), module
+    if lora is not None:
+        return "lora", module
+    return ("bias" if path[-1] == "bias" else "other"), module
+
+
+def _layer(name: str) -> str:
+    number = re.search(r"\.layers?\.(\d+)\.", name)
+    return number[1] if number else "head" if HEAD.search(name) else "embeddings"

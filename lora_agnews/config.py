@@ -2,11 +2,14 @@
 
 import dataclasses
 import math
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from lora_agnews.budget import HARD_LIMIT
 
+MAX_RANK = 1024
 LABELS = ("World", "Sports", "Business", "Sci/Tech")  # the task: 0..3, in AG News' own order
 
 
@@ -22,18 +25,61 @@ def rule(
     above: float | None = None,
     below: float | None = None,
     choices: tuple[Any, ...] = (),
+    valid: Callable[[Any], bool] | None = None,
+    written: str = "",
 ) -> Any:
-    """A field without a default: low <= value <= high, above < value < below, one of `choices`; None is not checked."""
+    """A field without a default: low <= value <= high, above < value < below, one of `choices`; None is not checked.
+
+    What takes several types has its own test, `valid`, and says in words what it takes, `written`.
+    """
     bounds = {"low": low, "high": high, "above": above, "below": below}
-    return field(metadata={"meaning": meaning, "choices": choices, **bounds})
+    return field(metadata={"meaning": meaning, "choices": choices, "valid": valid, "written": written, **bounds})
+
+
+def _targets(value: Any) -> bool:
+    if isinstance(value, dict):
+        return bool(value) and all(map(_name, value)) and all(type(r) is int and 1 <= r <= MAX_RANK for r in value.values())
+    return value == "all-linear" or isinstance(value, list) and all(map(_name, value))
+
+
+def _layers(value: Any) -> bool:
+    if isinstance(value, str):
+        return value == "all" or re.fullmatch(r"-?\d*:-?\d*", value) is not None
+    return isinstance(value, list) and bool(value) and all(type(number) is int for number in value)
+
+
+def _name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 @dataclass
 class LoraConfig:
-    r: int = rule("rank of the adapters", low=1, high=1024)
+    r: int = rule("rank of the adapters", low=1, high=MAX_RANK)
     alpha: int = rule("numerator of the scale alpha / r", low=1, high=4096)
     dropout: float = rule("dropout before the adapters", low=0, below=1)
-    target_modules: list[str] = rule("Linear layers that get an adapter, by the end of their names")
+    target_modules: Any = rule(
+        "Linear layers that get an adapter, by the end of their names; all-linear: every one of the encoder",
+        valid=_targets,
+        written="a list such as [query,value], [] for none, all-linear, or a rank for each such as {query:4,value:8}",
+    )
+    layers: Any = rule(
+        "layers of the encoder that get adapters, the first is 0; -4: is the last four",
+        valid=_layers,
+        written="all, a list such as [10,11], or a slice such as -4:",
+    )
+    bias: str = rule(
+        "biases trained besides: every one of the model, or those of adapted layers", choices=("none", "all", "lora_only")
+    )
+    use_rslora: bool = rule("scale alpha / sqrt(r) instead of alpha / r")
+    use_dora: bool = rule("a trained magnitude for each output of an adapted layer (DoRA)")
+    init: str = rule(
+        "first weights of the adapters; orthogonal needs an even r",
+        choices=("default", "gaussian", "pissa", "olora", "orthogonal"),
+    )
+
+    def __post_init__(self) -> None:
+        if isinstance(self.target_modules, str) and self.target_modules != "all-linear":
+            self.target_modules = [name.strip() for name in self.target_modules.split(",")]
 
 
 @dataclass
@@ -41,7 +87,8 @@ class ModelConfig:
     name: str = rule("hub id, local folder, or `tiny` (shipped)")
     revision: str | None = rule("branch, tag or commit of the hub model; null: its main branch")
     head: str = rule(
-        "full: dense and out_proj trained; lora: dense frozen, out_proj trained; out_proj: nothing else of the head",
+        "full: dense and out_proj trained; lora: dense frozen under an adapter, out_proj trained; "
+        "out_proj: the last layer alone, no adapter on the head",
         choices=("full", "lora", "out_proj"),
     )
     lora: LoraConfig = rule("the adapters")
@@ -65,6 +112,7 @@ class DataConfig:
 class OptimConfig:
     name: str = rule("adam: weight decay as L2 penalty; adamw: decoupled", choices=("adam", "adamw"))
     lr: float = rule("peak learning rate", above=0, high=10)
+    lora_plus_ratio: float = rule("lr of the adapters' B over lr of everything else (LoRA+); 1: the same", low=1, high=1000)
     weight_decay: float = rule("weight decay of every trained parameter", low=0, high=1)
     schedule: str = rule("after the warm-up: stay, or fall to zero", choices=("constant", "linear", "cosine"))
     warmup_fraction: float = rule("share of all steps in which lr rises from 0", low=0, below=1)
@@ -142,9 +190,7 @@ def check(config: TrainConfig) -> None:
     """Raises: UserError, for the first value outside its rule or at odds with another."""
     for key, spec, value in leaves(config):
         _check_value(key, spec, value)
-    lora, data = config.model.lora, config.data
-    if not lora.target_modules:
-        raise UserError("model.lora.target_modules=[]: name at least one, for example [query,value]")
+    data = config.data
     if data.source == "files" and not data.train_file:
         raise UserError("data.train_file=null: data.source=files and data.test_file need it; add data.train_file=FILE")
 
@@ -164,6 +210,8 @@ def leaves(config: Any, prefix: str = "") -> list[tuple[str, dataclasses.Field[A
 def allowed(spec: dataclasses.Field[Any]) -> str:
     """What a field takes, in words: "a whole number, 1 to 1024"."""
     rules = spec.metadata
+    if rules["written"]:
+        return str(rules["written"])
     if rules["choices"]:
         return "one of " + ", ".join(rules["choices"])
     written = spec.type.__name__ if spec.type in (int, float, bool, str) else str(spec.type)
@@ -186,13 +234,19 @@ def spelled(value: Any) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list):
         return f"[{','.join(map(spelled, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{spelled(item)}' for key, item in value.items())}}}"
     return str(value) if str(value).strip() else repr(value)
 
 
 def _check_value(key: str, spec: dataclasses.Field[Any], value: Any) -> None:
     rules = spec.metadata
-    if value is None:
-        return
+    if not rules["valid"](value) if rules["valid"] else value is not None and _outside(spec, value):
+        raise UserError(f"{key}={spelled(value)}: must be {allowed(spec)} ({rules['meaning']})")
+
+
+def _outside(spec: dataclasses.Field[Any], value: Any) -> bool:
+    rules = spec.metadata
     wrong = bool(rules["choices"]) and value not in rules["choices"]
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         wrong = not math.isfinite(value) or any(
@@ -206,6 +260,5 @@ def _check_value(key: str, spec: dataclasses.Field[Any], value: Any) -> None:
     if isinstance(value, str):
         wrong = wrong or not value.strip()
     if spec.type == list[str]:
-        wrong = not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value)
-    if wrong:
-        raise UserError(f"{key}={spelled(value)}: must be {allowed(spec)} ({rules['meaning']})")
+        wrong = not isinstance(value, list) or not all(map(_name, value))
+    return wrong

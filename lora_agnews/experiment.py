@@ -1,4 +1,4 @@
-"""A whole run and its record: find the encoder, train and test, write down how it ended."""
+"""A whole run and its record: budget, encoder, training and test, and how it ended."""
 
 import logging
 import os
@@ -10,6 +10,7 @@ from lora_agnews import console
 from lora_agnews.budget import BudgetExceeded
 from lora_agnews.config import TrainConfig, UserError
 from lora_agnews.model.encoder import locate
+from lora_agnews.plan import predict, remedies
 from lora_agnews.result import FILE, RunResult, config_hash, environment
 
 log = logging.getLogger(__name__)
@@ -26,10 +27,13 @@ def run_experiment(config: TrainConfig, run_dir: Path) -> RunResult:
     result = RunResult(values, config.seed, config_hash(values), environment=environment())
     view: dict[str, str] = {}
     try:
+        budget = predict(config)
+        result.budget = budget.to_dict()
+        budget.check(remedies(config))
         encoder = locate(config.model.name, config.model.revision)
         from lora_agnews.training import train_and_test  # torch: seconds that a run without a network need not wait
 
-        view = train_and_test(config, encoder, run_dir, result)
+        view = train_and_test(config, budget, encoder, run_dir, result)
     except UserError:
         raise
     except BudgetExceeded as error:

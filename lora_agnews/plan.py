@@ -1,20 +1,26 @@
 """What a study would run and what it would train, from arithmetic alone: no weights, no rows, nothing runs."""
 
-from dataclasses import asdict
-
 from rich.table import Table
 
 from lora_agnews import console
 from lora_agnews.budget import Budget
 from lora_agnews.config import StudyConfig, TrainConfig
-from lora_agnews.model.build import Lora, predict_budget
-from lora_agnews.model.encoder import locate
+from lora_agnews.model.allocation import Lora, largest_ranks, predict_budget, what_fits
+from lora_agnews.model.shape import Shape, read_shape
 
 
 def predict(config: TrainConfig) -> Budget:
     """The budget of a run. Raises: UserError; RuntimeError, if the model's config is on a hub out of reach."""
-    lora = Lora(**asdict(config.model.lora), head=config.model.head)
-    return predict_budget(locate(config.model.name, config.model.revision), lora, config.budget.max_trainable)
+    return predict_budget(_shape(config), Lora.of(config.model), config.budget.max_trainable)
+
+
+def remedies(config: TrainConfig) -> list[str]:
+    """Overrides beside the rank that would bring a run within the limit."""
+    return what_fits(_shape(config), Lora.of(config.model), config.budget.max_trainable)
+
+
+def _shape(config: TrainConfig) -> Shape:
+    return read_shape(config.model.name, config.model.revision)
 
 
 def show_plan(study: StudyConfig, points: list[tuple[list[str], TrainConfig]]) -> None:

@@ -22,6 +22,18 @@ SCHEDULES: dict[str, Callable[[float], float]] = {  # share of the way from the 
 }
 
 
+def parameter_groups(model: nn.Module, lr: float, lora_plus_ratio: float) -> list[dict[str, Any]]:
+    """What is trained, for an optimizer: in LoRA+ the adapters' B learn `lora_plus_ratio` times as fast as the rest.
+
+    Source: Hayou et al. 2024, LoRA+: Efficient Low Rank Adaptation of Large Models, section 4.
+    """
+    trained = trainable_parameters(model)
+    fast = [parameter for name, parameter in trained.items() if ".lora_B." in name and lora_plus_ratio != 1]
+    rest = [parameter for name, parameter in trained.items() if ".lora_B." not in name or lora_plus_ratio == 1]
+    groups = [{"params": rest, "lr": lr}, {"params": fast, "lr": lr * lora_plus_ratio}]
+    return [group for group in groups if group["params"]]
+
+
 class LoRAClassifier(L.LightningModule):
     """Trains what `model` leaves trainable. Batches: input_ids, attention_mask (B, T) int64, labels (B,) int64."""
 
@@ -33,6 +45,7 @@ class LoRAClassifier(L.LightningModule):
         limit: int,
         optimizer: str,
         lr: float,
+        lora_plus_ratio: float,
         weight_decay: float,
         schedule: str,
         warmup_fraction: float,
@@ -41,6 +54,7 @@ class LoRAClassifier(L.LightningModule):
         super().__init__()
         self.model, self.limit = model, limit
         self.optimizer_name, self.lr, self.weight_decay = optimizer, lr, weight_decay
+        self.lora_plus_ratio = lora_plus_ratio
         self.schedule, self.warmup_fraction = SCHEDULES[schedule], warmup_fraction
         self.train_criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.criterion = nn.CrossEntropyLoss()
@@ -125,8 +139,8 @@ class LoRAClassifier(L.LightningModule):
         return named
 
     def configure_optimizers(self) -> Any:
-        trained = list(trainable_parameters(self).values())
-        optimizer = OPTIMIZERS[self.optimizer_name](trained, lr=self.lr, weight_decay=self.weight_decay)  # type: ignore[call-arg]
+        groups = parameter_groups(self, self.lr, self.lora_plus_ratio)
+        optimizer = OPTIMIZERS[self.optimizer_name](groups, lr=self.lr, weight_decay=self.weight_decay)  # type: ignore[call-arg]
         steps = int(self.trainer.estimated_stepping_batches)
         warmup = round(self.warmup_fraction * steps)
 

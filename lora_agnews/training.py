@@ -1,4 +1,4 @@
-"""Budget -> data -> model -> training -> the best checkpoint on the test rows, top to bottom."""
+"""Data -> model -> training -> the best checkpoint on the test rows, top to bottom."""
 
 import logging
 import time
@@ -12,11 +12,12 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProg
 from transformers.utils import logging as transformers_logging
 
 from lora_agnews import console
-from lora_agnews.budget import count
+from lora_agnews.budget import Budget, count
 from lora_agnews.config import TrainConfig, TrainerConfig
 from lora_agnews.data.datamodule import AGNewsDataModule
 from lora_agnews.model.adapter import save_adapter
-from lora_agnews.model.build import Lora, build_model, load_tokenizer, predict_budget, what_fits
+from lora_agnews.model.allocation import Lora
+from lora_agnews.model.build import build_model, load_tokenizer
 from lora_agnews.model.encoder import Encoder
 from lora_agnews.result import RunResult
 from lora_agnews.task import MONITOR, LoRAClassifier
@@ -25,26 +26,21 @@ from lora_agnews.tracking import Stopwatch, Tracking, draw_confusion, draw_curve
 LOG_EVERY_STEPS = 20
 
 
-def train_and_test(config: TrainConfig, encoder: Encoder, run_dir: Path, result: RunResult) -> dict[str, str]:
+def train_and_test(
+    config: TrainConfig, predicted: Budget, encoder: Encoder, run_dir: Path, result: RunResult
+) -> dict[str, str]:
     """Fills `result` and `run_dir`; gives back how to look at the metrics.
 
-    Raises: BudgetExceeded, before weights and rows are loaded; UserError for bad files; RuntimeError, if the hub or W&B
-    is asked for and out of reach.
+    Raises: BudgetExceeded; UserError for bad files; RuntimeError, if the hub or W&B is asked for and out of reach.
     """
     _send_messages_to_the_log()
     began = time.perf_counter()
     L.seed_everything(config.seed, verbose=False)
     tokenizer = load_tokenizer(encoder, config.data.max_length)
-    lora = Lora(**asdict(config.model.lora), head=config.model.head)
-    predicted = predict_budget(encoder, lora, config.budget.max_trainable)
-    result.budget = predicted.to_dict()
-    if not predicted.fits:
-        predicted.check(what_fits(encoder, lora, predicted.limit))
-
     data = AGNewsDataModule(tokenizer, **asdict(config.data), seed=config.seed)
     data.setup()
     result.data = {"model": encoder.origin, **data.describe()}
-    model = build_model(encoder, lora, config.seed)
+    model = build_model(encoder, Lora.of(config.model), config.seed)
     budget = count(model, predicted.limit)
     assert budget == predicted, f"predicted {predicted}, built {budget}"
     console.show_budget(budget, encoder.name)
@@ -56,6 +52,7 @@ def train_and_test(config: TrainConfig, encoder: Encoder, run_dir: Path, result:
         limit=budget.limit,
         optimizer=optim.name,
         lr=optim.lr,
+        lora_plus_ratio=optim.lora_plus_ratio,
         weight_decay=optim.weight_decay,
         schedule=optim.schedule,
         warmup_fraction=optim.warmup_fraction,

@@ -1,61 +1,131 @@
-"""A trained model -> a folder that plain PEFT loads on the base model, head included."""
+"""A trained model -> a folder that plain PEFT loads on the base model, head included; and back."""
 
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import peft
 import torch
 from peft.tuners.lora import LoraLayer
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lora_agnews.model.build import HEAD
+from lora_agnews.config import LABELS
+from lora_agnews.model.build import CHANGES_BASE, load_base
 from lora_agnews.model.encoder import Encoder
+from lora_agnews.model.shape import read_folder
 
-PREFIX = "base_model.model."  # of every key in a PEFT file
+WEIGHTS = "adapter_model.safetensors"
+README = """\
+# LoRA for {name}, trained on AG News
+
+```python
+import peft, transformers
+
+base = transformers.AutoModelForSequenceClassification.from_pretrained("{name}", num_labels={num_labels})
+model = peft.PeftModel.from_pretrained(base, "this folder").eval()
+```
+
+Classes: {labels}. The file holds the adapters and the whole head. {notes}
+"""
+EXACT = "The logits are the trained model's, bit for bit."
+CONVERTED = """\
+{init} takes the adapters' first weights out of the base; on the unchanged base
+they are held as an adapter of twice the rank, so the logits are equal up to float32 rounding.
+`lora_agnews.model.adapter.load_adapter` gives the trained model bit for bit."""
+ADAPTED_HEAD = """\
+
+
+The head has an adapter and weights of its own, for which PEFT has no words: it loads them by name, but its
+`save_pretrained` would leave them out. Keep this folder, or `merge_and_unload()` first."""
 
 
 def save_adapter(model: peft.PeftModel, encoder: Encoder, folder: Path) -> None:
-    """adapter_config.json and adapter_model.safetensors: the encoder's LoRA weights, and the head whole.
+    """adapter_config.json, adapter_model.safetensors and a README that says how to load them.
 
-    PEFT has no words for a head whose dense layer is trained and adapted at once, so an adapter on the head is merged
-    into it: `PeftModel.from_pretrained(base, folder)` gives the same logits up to float rounding.
-    Without an adapter on the encoder PEFT finds nothing to adapt and refuses the folder.
+    A head without an adapter goes into PEFT's modules_to_save. One with an adapter can't: its base weights stand in the
+    file under PEFT's own names and are loaded by them. Where `init` changed the encoder, the file holds s (B A - B0 A0)
+    as an adapter of twice the rank. Source: LoraModel.subtract_mutated_init in PEFT.
     """
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in model.get_base_model().state_dict().items():
-        if "lora_" in name and not name.startswith(f"{HEAD}."):
-            tensors[PREFIX + name.replace(".default.", ".")] = tensor
-    tensors |= {PREFIX + name: tensor for name, tensor in merged_head(model).items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-        folder / "adapter_model.safetensors",
-    )
-
+    head = read_folder(encoder.name, encoder.folder).head
     config = model.peft_config["default"].to_dict()
-    targets = sorted(set(config["target_modules"]))
+    init, alpha = str(config["init_lora_weights"]), config["lora_alpha"]
+    tensors: dict[str, Tensor] = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
+    for name, value in model.state_dict().items():
+        if "lora_" not in name and name.startswith(tuple(f"base_model.model.{layer}." for layer in head)):
+            tensors[name] = value
     config |= {
         "base_model_name_or_path": encoder.name,
         "revision": encoder.revision,
-        "task_type": "SEQ_CLS",
-        "target_modules": [target for target in targets if not target.startswith(f"{HEAD}.")],
-        "exclude_modules": None,
-        "modules_to_save": [HEAD],
         "inference_mode": True,
+        "target_modules": sorted(_adapted(model)) or config["target_modules"],
     }
+    notes = CONVERTED.format(init=init) if init in CHANGES_BASE else EXACT
+    if init in CHANGES_BASE:
+        ranks = {name: layer.r["default"] for name, layer in _adapted(model).items()}
+        for layer in set(ranks).difference(head):
+            tensors |= _less_the_first(tensors, model.first_weights, f"base_model.model.{layer}.")
+        config |= {
+            "init_lora_weights": True,
+            "lora_alpha": alpha * (math.sqrt(2) if config["use_rslora"] else 2),
+            "rank_pattern": {layer: r if layer in head else 2 * r for layer, r in ranks.items()},
+            "alpha_pattern": {layer: alpha for layer in ranks if layer in head},
+        }
+    if any(layer in _adapted(model) for layer in head):
+        base = type(model.get_base_model())
+        config["auto_mapping"] = {"base_model_class": base.__name__, "parent_library": base.__module__}
+        notes += ADAPTED_HEAD
+    else:
+        config["task_type"] = "SEQ_CLS"
+        config["modules_to_save"] = sorted({"classifier" if "classifier." in layer else layer for layer in head})
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(
+        {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
+        folder / WEIGHTS,
+        metadata={"format": "pt", "init": init, "alpha": str(alpha)},
+    )
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True, default=str) + "\n")
+    labels = ", ".join(f"{number} {label}" for number, label in enumerate(LABELS))
+    (folder / "README.md").write_text(
+        README.format(name=encoder.name, num_labels=len(LABELS), labels=labels, notes=notes)
+    )
+
+
+def load_adapter(folder: Path, encoder: Encoder) -> peft.PeftModel:
+    """The model that `save_adapter` saved, in eval mode: the same logits, bit for bit."""
+    model = peft.PeftModel.from_pretrained(load_base(encoder), folder)
+    with safe_open(folder / WEIGHTS, "pt") as file:
+        made = file.metadata()
+    if made["init"] in CHANGES_BASE:
+        head = read_folder(encoder.name, encoder.folder).head
+        for name, layer in _adapted(model).items():
+            if name not in head:
+                _take_the_first_out_of_the_base(layer, int(made["alpha"]))
+    return model.eval()
+
+
+def _adapted(model: peft.PeftModel) -> dict[str, Any]:
+    layers = model.get_base_model().named_modules()
+    return {name: module for name, module in layers if isinstance(module, LoraLayer)}
+
+
+def _less_the_first(tensors: dict[str, Tensor], first: dict[str, Tensor], layer: str) -> dict[str, Tensor]:
+    """A layer's [A; A0] (2r, in) and [B, -B0] (out, 2r)."""
+    a, b = f"{layer}lora_A.weight", f"{layer}lora_B.weight"
+    first_a, first_b = (first[f"{layer}lora_{part}.default.weight"] for part in "AB")
+    return {a: torch.cat([tensors[a].cpu(), first_a]), b: torch.cat([tensors[b].cpu(), -first_b], dim=1)}
 
 
 @torch.no_grad()
-def merged_head(model: peft.PeftModel) -> dict[str, Tensor]:
-    """The head's weights under their plain names, adapters added in."""
-    merged: dict[str, Tensor] = {}
-    for name, module in model.get_base_model().named_modules():
-        if name.startswith(f"{HEAD}.") and isinstance(module, LoraLayer):
-            layer = module.get_base_layer()
-            merged[f"{name}.weight"] = layer.weight + module.get_delta_weight("default")
-            merged[f"{name}.bias"] = layer.bias
-        elif name.startswith(f"{HEAD}.") and isinstance(module, nn.Linear) and "lora_" not in name:
-            merged |= {f"{name}.{key}": value for key, value in module.state_dict().items() if "base_layer" not in name}
-    return merged
+def _take_the_first_out_of_the_base(layer: Any, alpha: int) -> None:
+    """Undoes `_less_the_first` in a loaded layer, by the operations with which PEFT's init made it."""
+    a, b = layer.lora_A["default"], layer.lora_B["default"]
+    r = a.weight.shape[0] // 2
+    (trained_a, first_a), (trained_b, first_b) = a.weight.split(r), b.weight.split(r, dim=1)
+    layer.r["default"] = r
+    layer.scaling["default"] = alpha / (math.sqrt(r) if layer.use_rslora["default"] else r)
+    base = layer.get_base_layer()
+    base.weight.data = base.weight - layer.scaling["default"] * -first_b.contiguous() @ first_a.contiguous()
+    a.weight, b.weight = nn.Parameter(trained_a.contiguous()), nn.Parameter(trained_b.contiguous())
