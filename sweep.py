@@ -3,8 +3,10 @@
 import argparse
 import sys
 
+from lora_agnews import console
 from lora_agnews.config import UserError
 from lora_agnews.launch import fail, load_points
+from lora_agnews.plan import plan
 
 
 def main() -> int:
@@ -14,13 +16,12 @@ def main() -> int:
     parser.add_argument("overrides", nargs="*", help="study=NAME (default: rank), and overrides of train.py")
     try:
         study, points = load_points(parser.parse_args().overrides)
-        from lora_agnews.plan import show_plan  # torch loads once the study is known to be good
-
-        show_plan(study, points)
+        budgets = plan(config for _, config in points)
     except UserError as error:
         fail(str(error), status=2)
     except RuntimeError as error:
         fail(str(error), status=1)
+    console.show_study(study, [(point, budget) for (point, _), budget in zip(points, budgets, strict=True)])
     return 0
 
 

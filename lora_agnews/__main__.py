@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
+from lora_agnews import console
+from lora_agnews import plan as planning
 from lora_agnews.config import UserError
-from lora_agnews.launch import check_overrides, fail
+from lora_agnews.launch import check_overrides, fail, load_space
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -19,24 +21,48 @@ def commands() -> None:
 @app.command()
 def budget(
     overrides: Annotated[list[str] | None, typer.Argument(help="overrides of train.py: model=tiny lora.r=4")] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="each point of a space: --plan lora.r=1,2,4 model.head=full,lora")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="for scripts")] = False,
 ) -> None:
-    """What `python train.py OVERRIDES` would train, part by part, and the largest r that fits. Loads no weights."""
-    try:
-        config = check_overrides("train", overrides or [])
-        from lora_agnews import console
-        from lora_agnews.plan import predict
+    """What `python train.py OVERRIDES` would train, part by part, and the largest r that fits. Loads no weights.
 
-        predicted = predict(config)
+    Exit status: 0 if the run, or at least one point of the plan, fits; 1 if not; 2 if it can't be built.
+    """
+    try:
+        fits = _plan(overrides or [], as_json) if plan else _budget(overrides or [], as_json)
     except UserError as error:
         fail(str(error), status=2)
     except RuntimeError as error:
         fail(str(error), status=1)
+    raise typer.Exit(0 if fits else 1)
+
+
+def _budget(overrides: list[str], as_json: bool) -> bool:
+    config = check_overrides("train", overrides)
+    predicted, ranks = planning.predict(config), planning.ranks(config)
+    for note in planning.notes(config):
+        console.notice(note)
     if as_json:
-        print(json.dumps(predicted.to_dict()))
+        print(json.dumps(predicted.to_dict() | {"largest_r": ranks}))
     else:
         console.show_budget(predicted, config.model.name)
-    raise typer.Exit(0 if predicted.fits else 1)
+        console.show_layers(predicted)
+        console.show_ranks(ranks)
+    return predicted.fits
+
+
+def _plan(overrides: list[str], as_json: bool) -> bool:
+    points = load_space(overrides)
+    budgets = planning.plan(config for _, config in points)
+    if as_json:
+        found = [{"error": str(b)} if isinstance(b, UserError) else b.to_dict() for b in budgets]
+        print(json.dumps([{"overrides": point} | each for (point, _), each in zip(points, found, strict=True)]))
+    else:
+        fitting = console.show_plan([(point, b) for (point, _), b in zip(points, budgets, strict=True)])
+        console.out.print(f"{len(points)} points, {fitting} fit", highlight=False)
+    return any(not isinstance(b, UserError) and b.fits for b in budgets)
 
 
 if __name__ == "__main__":

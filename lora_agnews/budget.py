@@ -47,13 +47,13 @@ class Budget:
 
     @property
     def groups(self) -> dict[str, int]:
-        """lora | lora_head | head | bias | other -> parameters; lora and head always, the others where there are any."""
+        """Parameters of lora, lora_head, head, bias and other; lora and head always, the others where there are any."""
         sizes = self._by(lambda name: _place(name)[0])
         return {group: sizes[group] for group in GROUPS if sizes[group] or group in ("lora", "head")}
 
     @property
     def modules(self) -> dict[str, int]:
-        """"lora query", "head classifier.out_proj", ... -> parameters, in the order of the groups."""
+        """Such as "lora query" and "head classifier.out_proj" -> parameters, in the order of the groups."""
         sizes = self._by(lambda name: "{} {}".format(*_place(name)))
         order = sorted(sizes, key=lambda label: GROUPS.index(label.split()[0]))
         return {label.replace("lora_head", "lora"): sizes[label] for label in order}

@@ -38,8 +38,12 @@ def rule(
 
 def _targets(value: Any) -> bool:
     if isinstance(value, dict):
-        return bool(value) and all(map(_name, value)) and all(type(r) is int and 1 <= r <= MAX_RANK for r in value.values())
-    return value == "all-linear" or isinstance(value, list) and all(map(_name, value))
+        return (
+            bool(value)
+            and all(map(_name, value))
+            and all(type(r) is int and 1 <= r <= MAX_RANK for r in value.values())
+        )
+    return value == "all-linear" or (isinstance(value, list) and all(map(_name, value)))
 
 
 def _layers(value: Any) -> bool:
@@ -68,7 +72,8 @@ class LoraConfig:
         written="all, a list such as [10,11], or a slice such as -4:",
     )
     bias: str = rule(
-        "biases trained besides: every one of the model, or those of adapted layers", choices=("none", "all", "lora_only")
+        "biases trained besides: every one of the model, or those of adapted layers",
+        choices=("none", "all", "lora_only"),
     )
     use_rslora: bool = rule("scale alpha / sqrt(r) instead of alpha / r")
     use_dora: bool = rule("a trained magnitude for each output of an adapted layer (DoRA)")
@@ -112,7 +117,9 @@ class DataConfig:
 class OptimConfig:
     name: str = rule("adam: weight decay as L2 penalty; adamw: decoupled", choices=("adam", "adamw"))
     lr: float = rule("peak learning rate", above=0, high=10)
-    lora_plus_ratio: float = rule("lr of the adapters' B over lr of everything else (LoRA+); 1: the same", low=1, high=1000)
+    lora_plus_ratio: float = rule(
+        "lr of the adapters' B over lr of everything else (LoRA+); 1: the same", low=1, high=1000
+    )
     weight_decay: float = rule("weight decay of every trained parameter", low=0, high=1)
     schedule: str = rule("after the warm-up: stay, or fall to zero", choices=("constant", "linear", "cosine"))
     warmup_fraction: float = rule("share of all steps in which lr rises from 0", low=0, below=1)

@@ -1,5 +1,7 @@
 """What a run shows on the terminal: the budget before, the results after, errors in one piece."""
 
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lora_agnews.budget import Budget
+from lora_agnews.config import StudyConfig, spelled
 from lora_agnews.result import RunResult
 
 out = Console()
@@ -15,20 +18,69 @@ err = Console(stderr=True, soft_wrap=True)
 
 
 def show_budget(budget: Budget, name: str) -> None:
-    """Parameters by module, with their share of the budget."""
-    table = Table(
-        title=f"Trainable parameters of {name}", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    """Parameters by part, with their shares of the budget and of the model."""
+    out.print(f"Trainable parameters of {name}", style="italic", highlight=False, soft_wrap=True)
+    table = _table("part", "parameters", "of the budget", "of the model")
+    for part, number in [*budget.modules.items(), ("trained", budget.trainable)]:
+        shares = (f"{number / budget.limit:.2%}", f"{number / budget.total:.4%}")
+        table.add_row(part, f"{number:,}", *shares, style="bold" if part == "trained" else None)
+    largest = {None: "", 0: "no r fits"}.get(budget.max_r, f"r <= {budget.max_r} fits")
+    table.add_row("limit", f"{budget.limit:,}", largest)
+    table.add_row(
+        "room" if budget.fits else "too many", f"{abs(budget.room):,}", f"{abs(budget.room) / budget.limit:.2%}"
     )
-    table.add_column("part")
-    table.add_column("parameters", justify="right")
-    table.add_column("of the budget", justify="right")
-    for module, parameters in sorted(budget.modules.items(), key=lambda item: not item[0].startswith("lora")):
-        table.add_row(module, f"{parameters:,}", f"{parameters / budget.limit:.2%}")
-    table.add_section()
-    table.add_row("trained", f"{budget.trainable:,}", f"{budget.trainable / budget.limit:.2%}", style="bold")
-    table.add_row("limit", f"{budget.limit:,}", f"r <= {budget.max_r} fits")
-    table.add_row("whole model", f"{budget.total:,}", f"{budget.trainable / budget.total:.4%} trained")
+    table.add_row("whole model", f"{budget.total:,}")
     out.print(table, "")
+
+
+def show_layers(budget: Budget) -> None:
+    """Parameters by layer, neighbours that train the same in one row."""
+    table = _table("layers", "each", "parameters")
+    for number, layers in groupby(budget.layers, key=lambda layer: (budget.layers[layer], layer.isdigit())):
+        names = list(layers)
+        shown = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+        table.add_row(shown, f"{number[0]:,}", f"{number[0] * len(names):,}")
+    out.print(table, "")
+
+
+def show_ranks(ranks: dict[str, dict[str, int | None]]) -> None:
+    """The largest r of each set of target modules (rows) and head (columns)."""
+    table = _table("largest r that fits, head:", *next(iter(ranks.values())))
+    for number, (targets, heads) in enumerate(ranks.items()):
+        style = "bold" if number == 0 else None
+        table.add_row(_plain(targets), *("-" if r is None else f"{r:,}" for r in heads.values()), style=style)
+    out.print(table, "")
+
+
+def show_plan(points: Sequence[tuple[dict[str, str], Budget | Exception]]) -> int:
+    """A row for each point: what varies, parameters, fits or not. Gives back how many fit."""
+    table = _table(*points[0][0], "parameters", "of the budget", "", left=len(points[0][0]))
+    fitting, reasons = 0, list[str]()
+    for values, budget in points:
+        if not isinstance(budget, Budget):
+            reasons += [str(budget)] if str(budget) not in reasons else []
+            verdict = f"refused ({reasons.index(str(budget)) + 1})"
+            table.add_row(*map(_plain, values.values()), "-", "-", verdict, style="dim")
+            continue
+        fitting += budget.fits
+        verdict = "fits" if budget.fits else f"{-budget.room:,} too many"
+        shares = (f"{budget.trainable:,}", f"{budget.trainable / budget.limit:.2%}")
+        table.add_row(*map(_plain, values.values()), *shares, verdict, style=None if budget.fits else "dim")
+    out.print(table, "")
+    for number, reason in enumerate(reasons, 1):
+        out.print(Text(f"({number}) {reason}"), soft_wrap=True)
+    return fitting
+
+
+def show_study(study: StudyConfig, points: Sequence[tuple[dict[str, str], Budget | Exception]]) -> None:
+    """The plan of a study, and the multirun that does it."""
+    out.print(f"Study {study.name}", style="italic", highlight=False)
+    fitting = show_plan(points)
+    runs = fitting * len(study.seeds)
+    out.print(f"{len(points)} points, {fitting} fit x {len(study.seeds)} seeds = {runs} runs", highlight=False)
+    space = [f"{key}={','.join(map(spelled, values))}" for key, values in study.space.items()]
+    every = ["python train.py -m", *study.overrides, *space, f"seed={','.join(map(str, study.seeds))}"]
+    out.print(f"to run them: {' '.join(every)}", highlight=False, soft_wrap=True)
 
 
 def show_data(data: dict[str, Any]) -> None:
@@ -69,6 +121,14 @@ def notice(message: str) -> None:
 def error(message: str) -> None:
     """What went wrong and the way out."""
     err.print(Text("error: ", style="bold red") + Text(message))
+
+
+def _table(*columns: str, left: int = 1) -> Table:
+    """Borderless; the first columns to the left, figures to the right."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number < left else "right")
+    return table
 
 
 def _plain(text: str) -> Text:

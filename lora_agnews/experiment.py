@@ -10,7 +10,7 @@ from lora_agnews import console
 from lora_agnews.budget import BudgetExceeded
 from lora_agnews.config import TrainConfig, UserError
 from lora_agnews.model.encoder import locate
-from lora_agnews.plan import predict, remedies
+from lora_agnews.plan import notes, predict, remedies
 from lora_agnews.result import FILE, RunResult, config_hash, environment
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,10 @@ def run_experiment(config: TrainConfig, run_dir: Path) -> RunResult:
     try:
         budget = predict(config)
         result.budget = budget.to_dict()
-        budget.check(remedies(config))
+        if not budget.fits:
+            budget.check(remedies(config))
+        for note in notes(config):
+            console.notice(note)
         encoder = locate(config.model.name, config.model.revision)
         from lora_agnews.training import train_and_test  # torch: seconds that a run without a network need not wait
 

@@ -25,6 +25,7 @@ from omegaconf.errors import ConfigAttributeError, InterpolationResolutionError,
 
 from lora_agnews.config import StudyConfig, TrainConfig, UserError, allowed, leaves, spelled
 
+Points = list[tuple[dict[str, str], TrainConfig]]
 CONF = Path(__file__).resolve().parent.parent / "conf"
 RULES = {key: spec for key, spec, _ in leaves(TrainConfig)}
 ALIASES = {key.removeprefix("model."): key for key in RULES if key.startswith("model.lora.")}
@@ -109,8 +110,8 @@ def check_overrides(config_name: str, overrides: Sequence[str], multirun: bool =
     return configs[0]
 
 
-def load_points(overrides: Sequence[str]) -> tuple[StudyConfig, list[tuple[list[str], TrainConfig]]]:
-    """A study of conf/study and, of each of its points, what it overrides and its config.
+def load_points(overrides: Sequence[str]) -> tuple[StudyConfig, Points]:
+    """A study of conf/study and its points.
 
     `study=NAME` among the overrides picks the study; the others hold for every point. Raises: UserError.
     """
@@ -126,9 +127,30 @@ def load_points(overrides: Sequence[str]) -> tuple[StudyConfig, list[tuple[list[
             raise _explain(error, chosen) from error
     assert isinstance(study, StudyConfig)
     study.overrides += [override for override in overrides if override not in chosen]
-    space = [[f"{key}={spelled(value)}" for value in values] for key, values in study.space.items()]
-    points = [list(point) for point in product(*space)]
-    return study, [(point, check_overrides("train", [*study.overrides, *point])) for point in points]
+    space = [f"{key}={','.join(map(spelled, values))}" for key, values in study.space.items()]
+    return study, load_space([*study.overrides, *space])
+
+
+def load_space(overrides: Sequence[str]) -> Points:
+    """Every combination that overrides such as `lora.r=1,2 seed=0,1` ask for: key -> value of what varies, its config.
+
+    Raises: UserError, as `check_overrides`, and for an interval.
+    """
+    check_overrides("train", overrides, multirun=True)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(list(overrides))
+        fixed = [override.input_line or "" for override in parsed if not override.is_sweep_override()]
+        swept = [override for override in parsed if override.is_sweep_override()]
+        for override in swept:
+            if not _listed(override):
+                raise UserError(f"{override.input_line}: has no end of values to count; list some: 1,2,4")
+        keys = [override.get_key_element() for override in swept]
+        points = []
+        for values in product(*(list(override.sweep_string_iterator()) for override in swept)):
+            point = dict(zip(keys, values, strict=True))
+            line = [*fixed, *(f"{key}={value}" for key, value in point.items())]
+            points.append((point, load_config(compose("train", line), line)))
+    return points
 
 
 def fail(message: str, status: int) -> NoReturn:

@@ -1,11 +1,10 @@
-"""What a study would run and what it would train, from arithmetic alone: no weights, no rows, nothing runs."""
+"""What a run would train, and a whole space of runs, from arithmetic alone: no weights, no rows, no torch."""
 
-from rich.table import Table
+from collections.abc import Iterable
 
-from lora_agnews import console
 from lora_agnews.budget import Budget
-from lora_agnews.config import StudyConfig, TrainConfig
-from lora_agnews.model.allocation import Lora, largest_ranks, predict_budget, what_fits
+from lora_agnews.config import TrainConfig, UserError
+from lora_agnews.model.allocation import Lora, largest_ranks, left_out, predict_budget, what_fits
 from lora_agnews.model.shape import Shape, read_shape
 
 
@@ -19,27 +18,27 @@ def remedies(config: TrainConfig) -> list[str]:
     return what_fits(_shape(config), Lora.of(config.model), config.budget.max_trainable)
 
 
+def ranks(config: TrainConfig) -> dict[str, dict[str, int | None]]:
+    """Target modules -> head -> the largest r that fits; the first row is the run's own."""
+    return largest_ranks(_shape(config), Lora.of(config.model), config.budget.max_trainable)
+
+
+def notes(config: TrainConfig) -> list[str]:
+    """What a reader of the config may not expect."""
+    names = ", ".join(left_out(_shape(config), Lora.of(config.model)))
+    return [f"model.head=out_proj: no adapter on {names}"] if names else []
+
+
+def plan(configs: Iterable[TrainConfig]) -> list[Budget | UserError]:
+    """Of each config its budget, or why it can't be built. Raises: RuntimeError, as `predict`."""
+    found: list[Budget | UserError] = []
+    for config in configs:
+        try:
+            found.append(predict(config))
+        except UserError as error:
+            found.append(error)
+    return found
+
+
 def _shape(config: TrainConfig) -> Shape:
     return read_shape(config.model.name, config.model.revision)
-
-
-def show_plan(study: StudyConfig, points: list[tuple[list[str], TrainConfig]]) -> None:
-    """A row for each point: what varies, trained parameters, fits or not."""
-    table = Table(title=f"Study {study.name}", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for key in study.space:
-        table.add_column(key)
-    table.add_column("parameters", justify="right")
-    table.add_column("budget")
-    fitting = 0
-    for overrides, config in points:
-        budget = predict(config)
-        fitting += budget.fits
-        verdict = "fits" if budget.fits else f"over by {budget.trainable - budget.limit:,}"
-        style = None if budget.fits else "dim"
-        table.add_row(*(o.split("=", 1)[1] for o in overrides), f"{budget.trainable:,}", verdict, style=style)
-    console.out.print(table, "")
-    runs = fitting * len(study.seeds)
-    console.out.print(f"{len(points)} points, {fitting} fit x {len(study.seeds)} seeds = {runs} runs", highlight=False)
-    command = " ".join(f"{key}={','.join(map(str, values))}" for key, values in study.space.items())
-    every = ["python train.py -m", *study.overrides, command, f"seed={','.join(map(str, study.seeds))}"]
-    console.out.print(f"to run them: {' '.join(every)}", highlight=False, soft_wrap=True)

@@ -53,6 +53,7 @@ class LoRAClassifier(L.LightningModule):
     ) -> None:
         super().__init__()
         self.model, self.limit = model, limit
+        self.budget = count(model, limit)
         self.optimizer_name, self.lr, self.weight_decay = optimizer, lr, weight_decay
         self.lora_plus_ratio = lora_plus_ratio
         self.schedule, self.warmup_fraction = SCHEDULES[schedule], warmup_fraction
@@ -91,7 +92,8 @@ class LoRAClassifier(L.LightningModule):
 
         Raises: BudgetExceeded.
         """
-        count(self, self.limit).check()
+        self.budget = count(self, self.limit)
+        self.budget.check()
         groups = [group for optimizer in self.trainer.optimizers for group in optimizer.param_groups]
         held = {id(parameter): parameter.numel() for group in groups for parameter in group["params"]}
         if sum(held.values()) > self.limit:

@@ -67,6 +67,7 @@ def train_and_test(
         result.environment |= {"precision": trainer.precision, "device": str(trainer.strategy.root_device)}
         trainer.fit(task, data)
         stopped_early = _stopped_early(trainer)
+        result.budget = task.budget.to_dict()
         result.metrics = {**task.best, "train/loss": round(float(trainer.callback_metrics["train/loss_epoch"]), 6)}
         result.throughput = stopwatch.throughput()
         result.seconds["train"] = stopwatch.seconds

@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,10 @@ from lora_agnews.config import TrainConfig, UserError
 from lora_agnews.data.source import load_rows, read_file
 from lora_agnews.data.split import stratified_split
 from lora_agnews.launch import CONF, RULES, check_overrides, help_text
-from lora_agnews.model.build import Lora, load_tokenizer, predict_budget
+from lora_agnews.model.allocation import Lora, predict_budget
+from lora_agnews.model.build import load_tokenizer
 from lora_agnews.model.encoder import locate
+from lora_agnews.model.shape import read_shape
 
 # A command line as one types it, and what its message must contain.
 BAD_OVERRIDES: list[tuple[str, list[str]]] = [
@@ -69,7 +72,17 @@ BAD_OVERRIDES: list[tuple[str, list[str]]] = [
     ("seed=1.0", ["seed=1.0", "whole number"]),
     ("budget.max_trainable=1e5", ["budget.max_trainable=1e5", "whole number", "1,000,000"]),
     ("trainer.deterministic=maybe", ["trainer.deterministic=maybe", "true or false"]),
-    ("lora.target_modules=query", ["model.lora.target_modules=query", "a list such as [a,b]"]),
+    ("lora.target_modules=5", ["model.lora.target_modules=5", "a list such as [query,value]", "all-linear"]),
+    ("lora.target_modules=null", ["model.lora.target_modules=null", "[] for none"]),
+    ("lora.target_modules={query:0}", ["model.lora.target_modules={query:0}", "a rank for each"]),
+    ("lora.target_modules={}", ["model.lora.target_modules={}", "a rank for each"]),
+    ("lora.layers=last", ["model.lora.layers=last", "all, a list", "-4:"]),
+    ("lora.layers=4", ["model.lora.layers=4", "all, a list"]),
+    ("lora.layers=[]", ["model.lora.layers=[]", "all, a list"]),
+    ("lora.layers=null", ["model.lora.layers=null", "all, a list"]),
+    ("lora.bias=some", ["model.lora.bias=some", "none, all, lora_only"]),
+    ("lora.init=svd", ["model.lora.init=svd", "default, gaussian, pissa, olora, orthogonal"]),
+    ("optim.lora_plus_ratio=0.5", ["optim.lora_plus_ratio=0.5", "at least 1"]),
     ("lora.target_modules=[1]", ["model.lora.target_modules=[1]", "a list"]),
     ("logger.tags=x", ["logger.tags=x", "a list"]),
     ("logger.tags=[a,null]", ["logger.tags=[a,null]", "a list"]),
@@ -91,7 +104,6 @@ BAD_OVERRIDES: list[tuple[str, list[str]]] = [
     ("model.name=null", ["model.name=null", "non-empty text"]),
     ("model.name=", ["model.name=''", "non-empty text"]),
     ("data.train_file=", ["data.train_file=''", "non-empty text or null"]),
-    ("lora.target_modules=[]", ["model.lora.target_modules=[]", "at least one", "[query,value]"]),
     ("\"lora.target_modules=['']\"", ["model.lora.target_modules", "a list"]),
     # choices
     ("model.head=dense", ["model.head=dense", "full, lora, out_proj"]),
@@ -151,6 +163,13 @@ def test_a_bad_override_is_told_in_one_line(line: str, fragments: list[str]) -> 
         ("experiment=quickstart model=distilroberta", "name", "distilbert/distilroberta-base"),
         ("'model.name=\"a=b, c\"'", "name", "a=b, c"),
         ("lora.target_modules=[query]", "lora.target_modules", ["query"]),
+        ("lora.target_modules=query", "lora.target_modules", ["query"]),
+        ("lora.target_modules=[]", "lora.target_modules", []),
+        ("lora.target_modules=all-linear", "lora.target_modules", "all-linear"),
+        ("lora.target_modules={query:4,value:8}", "lora.target_modules", {"query": 4, "value": 8}),
+        ("experiment=best model.lora.target_modules={dense:2}", "lora.target_modules", {"dense": 2}),
+        ("lora.layers=-4:", "lora.layers", "-4:"),
+        ("-m lora.layers=[0,11],-4:,all", "lora.layers", [0, 11]),
         ("hydra.run.dir=x hydra.sweep.dir=x hydra/launcher=basic hydra.verbose=true", "lora.r", 1),
         ("-m lora.r=2,1,4", "lora.r", 2),
         ("-m lora.r=interval(1,4)", "lora.r", 1),
@@ -284,10 +303,14 @@ def test_too_few_rows_of_a_class_for_a_split_are_told_with_the_class_and_the_key
 
 
 # Models: the files of a folder, data.max_length, model.lora.target_modules, what the message must contain.
-BERT = {"config.json": '{"model_type": "bert"}'}
+GPT = {"config.json": '{"model_type": "gpt2"}'}
+HALF = {"config.json": '{"model_type": "bert", "hidden_size": 8}'}
+BROKEN = {"config.json": "{"}
 BAD_MODELS: list[tuple[dict[str, str] | None, int, list[str], list[str]]] = [
     ({}, 256, ["query"], ["model.name=", "no config.json"]),
-    (BERT, 256, ["query"], ["bert model", "RoBERTa"]),
+    (GPT, 256, ["query"], ["a gpt2 model can't be used", "roberta"]),
+    (HALF, 256, ["query"], ["config.json has intermediate_size=None"]),
+    (BROKEN, 256, ["query"], ["config.json is not JSON"]),
     (None, 8192, ["query"], ["data.max_length=8192", "tiny", "use at most"]),
     (None, 256, ["query", "quary"], ["model.lora.target_modules", "quary", "query, value"]),
     (None, 256, ["classifier.densee"], ["classifier.densee", "classifier.dense"]),
@@ -296,15 +319,20 @@ BAD_MODELS: list[tuple[dict[str, str] | None, int, list[str], list[str]]] = [
 
 @pytest.mark.parametrize(("files", "max_length", "targets", "fragments"), BAD_MODELS)
 def test_a_model_that_can_not_be_used_is_told(
-    files: dict[str, str] | None, max_length: int, targets: list[str], fragments: list[str], tmp_path: Path
+    files: dict[str, str] | None,
+    max_length: int,
+    targets: list[str],
+    fragments: list[str],
+    tmp_path: Path,
+    lora: Callable[..., Lora],
 ) -> None:
     for name, text in (files or {}).items():
         (tmp_path / name).write_text(text)
 
     def use() -> None:
-        encoder = locate("tiny" if files is None else str(tmp_path), None)
-        load_tokenizer(encoder, max_length)
-        predict_budget(encoder, Lora(1, 1, 0.0, targets, "full"))
+        name = "tiny" if files is None else str(tmp_path)
+        predict_budget(read_shape(name), lora(target_modules=targets))
+        load_tokenizer(locate(name, None), max_length)
 
     with pytest.raises(UserError) as caught:
         use()

@@ -1,17 +1,22 @@
 """The LightningModule: metrics against hand counts, schedules, checkpoints, and the budget at its last two moments."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import peft
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from lora_agnews.budget import BudgetExceeded
-from lora_agnews.task import LoRAClassifier
+from lora_agnews.budget import BudgetExceeded, count
+from lora_agnews.model.allocation import Lora
+from lora_agnews.model.build import build_model
+from lora_agnews.model.encoder import locate
+from lora_agnews.task import LoRAClassifier, parameter_groups
 
 ROWS = 12
 
@@ -44,6 +49,7 @@ def make_task(model: nn.Module, **changes: Any) -> LoRAClassifier:
         "limit": 1_000_000,
         "optimizer": "adam",
         "lr": 0.1,
+        "lora_plus_ratio": 1.0,
         "weight_decay": 0.0,
         "schedule": "constant",
         "warmup_fraction": 0.0,
@@ -181,6 +187,56 @@ def test_a_model_that_a_callback_unfroze_is_refused_before_the_first_step(tmp_pa
     with pytest.raises(BudgetExceeded, match=r"868 trainable parameters.*the limit is 100"):
         make_trainer(tmp_path, Unfreeze(moment)).fit(task, loader())
     assert torch.equal(task.model.classifier.weight, before)  # type: ignore[union-attr, arg-type]
+
+
+def every_bias(model: peft.PeftModel) -> None:
+    for name, parameter in model.named_parameters():
+        if name.endswith(".bias"):
+            parameter.requires_grad_(True)
+
+
+def modules_to_save(model: peft.PeftModel) -> None:
+    model.add_adapter("more", peft.LoraConfig(target_modules=["query"], modules_to_save=["word_embeddings"]))
+    model.set_adapter("more")
+
+
+def resized_embeddings(model: peft.PeftModel) -> None:
+    model.get_base_model().resize_token_embeddings(9000)  # type: ignore[operator]
+    model.get_base_model().get_input_embeddings().requires_grad_(True)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    "change", [every_bias, modules_to_save, resized_embeddings], ids=lambda change: change.__name__
+)
+def test_what_a_callback_makes_trainable_besides_is_refused_before_the_first_step(
+    tmp_path: Path, change: Callable[[peft.PeftModel], None], lora: Callable[..., Lora]
+) -> None:
+    model = build_model(locate("tiny", None), lora(), seed=0)
+    exact = count(model).trainable
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+    class Change(L.Callback):
+        def on_fit_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+            change(model)
+
+    with pytest.raises(BudgetExceeded, match=rf"trainable parameters.*the limit is {exact:,}"):
+        make_trainer(tmp_path, Change()).fit(make_task(model, limit=exact), loader())
+    left = dict(model.named_parameters())
+    assert all(torch.equal(left[name], value) for name, value in before.items() if name in left and "word" not in name)
+    make_trainer(tmp_path, max_steps=1).fit(
+        make_task(build_model(locate("tiny", None), lora(), 0), limit=exact), loader()
+    )
+
+
+def test_with_lora_plus_the_adapters_b_learn_faster(lora: Callable[..., Lora]) -> None:
+    model = build_model(locate("tiny", None), lora(), seed=0)
+    (everything,) = parameter_groups(model, 0.1, 1.0)
+    slow, fast = parameter_groups(model, 0.1, 16.0)
+    assert (slow["lr"], fast["lr"]) == (0.1, 1.6)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert all(".lora_B." in names[id(parameter)] for parameter in fast["params"])
+    assert not any(".lora_B." in names[id(parameter)] for parameter in slow["params"])
+    assert len(slow["params"]) + len(fast["params"]) == len(everything["params"])
 
 
 def test_an_optimizer_that_holds_more_than_the_limit_is_refused(tmp_path: Path) -> None:

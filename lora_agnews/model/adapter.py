@@ -24,7 +24,7 @@ README = """\
 ```python
 import peft, transformers
 
-base = transformers.AutoModelForSequenceClassification.from_pretrained("{name}", num_labels={num_labels})
+base = transformers.AutoModelForSequenceClassification.from_pretrained("{base}", num_labels={num_labels})
 model = peft.PeftModel.from_pretrained(base, "this folder").eval()
 ```
 
@@ -87,9 +87,10 @@ def save_adapter(model: peft.PeftModel, encoder: Encoder, folder: Path) -> None:
         metadata={"format": "pt", "init": init, "alpha": str(alpha)},
     )
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True, default=str) + "\n")
+    source = encoder.name if encoder.origin.startswith("hub:") else encoder.folder
     labels = ", ".join(f"{number} {label}" for number, label in enumerate(LABELS))
     (folder / "README.md").write_text(
-        README.format(name=encoder.name, num_labels=len(LABELS), labels=labels, notes=notes)
+        README.format(name=encoder.name, base=source, num_labels=len(LABELS), labels=labels, notes=notes)
     )
 
 

@@ -9,7 +9,7 @@ import re
 from dataclasses import asdict, dataclass, replace
 
 from lora_agnews.budget import HARD_LIMIT, Budget
-from lora_agnews.config import ModelConfig, UserError
+from lora_agnews.config import ModelConfig, UserError, spelled
 from lora_agnews.model.shape import Shape, Shapes
 
 HEADS = ("full", "lora", "out_proj")
@@ -45,27 +45,39 @@ def adapted(shape: Shape, lora: Lora) -> dict[str, int]:
     """
     ranks = _ranks(shape, lora)
     dense, out = shape.head
-    chosen, found = {}, set()
+    chosen: dict[str, int] = {}
+    found: set[str] = set()
     numbers = _layers(shape, lora.layers)
     for name in shape.linears:
         number = re.search(r"\.layer\.(\d+)\.", name)
-        matching = [target for target in ranks if f".{name}".endswith(f".{target}")]
-        found.update(matching)
-        if name in (dense, out) and lora.head == "out_proj" or number and int(number[1]) not in numbers:
+        matching = [target for target in ranks if _names(target, name)]
+        target = max(matching, key=len, default="")
+        found.add(target)
+        if (name in (dense, out) and lora.head == "out_proj") or (number and int(number[1]) not in numbers):
             continue
-        if matching:
-            chosen[name] = ranks[max(matching, key=len)]
+        if target:
+            chosen[name] = ranks[target]
         elif name == dense and lora.head == "lora":
             chosen[name] = lora.r
     for target in ranks:
         if target not in found:
+            matches = any(_names(target, name) for name in shape.linears)
+            why = "stands behind longer names" if matches else "matches no Linear layer"
             raise UserError(
-                f"model.lora.target_modules: {target} matches no Linear layer, so it would adapt nothing; "
+                f"model.lora.target_modules: {target} {why}, so it would adapt nothing; "
                 f"{shape.name} has {', '.join(_known(shape))}"
             )
     for name, r in chosen.items():
         _check_init(lora.init, name, r, min(shape.linears[name]))
     return chosen
+
+
+def left_out(shape: Shape, lora: Lora) -> list[str]:
+    """Targets that stay without an adapter since model.head=out_proj wants none on the head."""
+    if lora.head != "out_proj":
+        return []
+    encoder = [layer for layer in shape.linears if layer not in shape.head]
+    return [target for target in _ranks(shape, lora) if not any(_names(target, layer) for layer in encoder)]
 
 
 def trained(shape: Shape, lora: Lora) -> Shapes:
@@ -77,7 +89,7 @@ def trained(shape: Shape, lora: Lora) -> Shapes:
     for name, size in shape.parameters.items():
         layer, _, kind = name.rpartition(".")
         base = f"base_model.model.{layer}" + (".base_layer" if layer in ranks else "")
-        bias = kind == "bias" and (lora.bias == "all" or lora.bias == "lora_only" and layer in ranks)
+        bias = kind == "bias" and (lora.bias == "all" or (lora.bias == "lora_only" and layer in ranks))
         if bias or layer in whole:
             found[f"{base}.{kind}"] = size
     for layer, r in ranks.items():
@@ -110,14 +122,12 @@ def what_fits(shape: Shape, lora: Lora, limit: int) -> list[str]:
 
 
 def largest_ranks(shape: Shape, lora: Lora, limit: int) -> dict[str, dict[str, int | None]]:
-    """Target set -> head -> the largest r within the limit; the first set is the one asked for, by the name ""."""
+    """Target modules, the wanted first, -> head -> the largest r within the limit; None without a common rank."""
     query, key, value, _ = (name.split(".")[-1] for name in shape.family.attention)
-    sets = {"": lora.target_modules, f"{query},{value}": [query, value], f"{query},{key},{value}": [query, key, value]}
-    sets[ALL_LINEAR] = ALL_LINEAR
     found: dict[str, dict[str, int | None]] = {}
-    for name, targets in sets.items():
+    for targets in (lora.target_modules, [query, value], [query, key, value], ALL_LINEAR):
         variants = {head: replace(lora, target_modules=targets, head=head, init="default") for head in HEADS}
-        found[name] = {head: predict_budget(shape, variant, limit).max_r for head, variant in variants.items()}
+        found[spelled(targets)] = {head: predict_budget(shape, each, limit).max_r for head, each in variants.items()}
     return found
 
 
@@ -128,6 +138,10 @@ def _ranks(shape: Shape, lora: Lora) -> dict[str, int]:
     if lora.target_modules == ALL_LINEAR:
         return {name: lora.r for name in shape.linears if name not in shape.head}
     return dict.fromkeys(lora.target_modules, lora.r)
+
+
+def _names(target: str, layer: str) -> bool:
+    return f".{layer}".endswith(f".{target}")
 
 
 def _layers(shape: Shape, layers: str | list[int]) -> set[int]:

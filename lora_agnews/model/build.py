@@ -50,7 +50,8 @@ def load_base(encoder: Encoder) -> nn.Module:
     config = AutoConfig.from_pretrained(encoder.folder)
     config.id2label = dict(enumerate(LABELS))
     config.label2id = {name: label for label, name in enumerate(LABELS)}
-    return AutoModelForSequenceClassification.from_pretrained(folder, config=config, dtype=torch.float32)
+    model: nn.Module = AutoModelForSequenceClassification.from_pretrained(folder, config=config, dtype=torch.float32)
+    return model
 
 
 def adapt(model: nn.Module, shape: Shape, lora: Lora) -> peft.PeftModel:
@@ -61,19 +62,21 @@ def adapt(model: nn.Module, shape: Shape, lora: Lora) -> peft.PeftModel:
     base. Raises: UserError, as `adapted`.
     """
     ranks = adapted(shape, lora)
-    config = peft.LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=list(ranks) or DUMMY_TARGET_MODULES,
-        rank_pattern={layer: r for layer, r in ranks.items() if r != lora.r},
-        bias=lora.bias,
-        use_rslora=lora.use_rslora,
-        use_dora=lora.use_dora,
-        init_lora_weights=True if lora.init == "default" else lora.init,
-    )
-    with warnings.catch_warnings():  # peft 0.21 asks transformers 5.23 for a name it has deprecated
+    with warnings.catch_warnings():
+        # peft 0.21 asks transformers 5.23 for a deprecated name, and warns of a conversion that adapter.py does itself
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        warnings.filterwarnings("ignore", "Using Rank-Stabilized LoRA with rank_pattern", UserWarning)
+        config = peft.LoraConfig(
+            r=lora.r,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
+            target_modules=list(ranks) or DUMMY_TARGET_MODULES,
+            rank_pattern={layer: r for layer, r in ranks.items() if r != lora.r},
+            bias=lora.bias,
+            use_rslora=lora.use_rslora,
+            use_dora=lora.use_dora,
+            init_lora_weights=True if lora.init == "default" else lora.init,
+        )
         wrapped = peft.get_peft_model(model, config)
     wanted = trained(shape, lora)
     for name, parameter in wrapped.named_parameters():

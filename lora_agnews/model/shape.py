@@ -7,6 +7,7 @@ family to the model that transformers builds, name by name.
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.resources import files
 from math import prod
 from pathlib import Path
@@ -103,6 +104,7 @@ class Shape:
         return self.family.dense, self.family.out
 
 
+@cache
 def read_shape(name: str, revision: str | None = None) -> Shape:
     """The shape of a hub id, a local folder or `tiny`; of the models in conf/model without the hub.
 
@@ -129,7 +131,7 @@ def shape_of(name: str, config: dict[str, Any]) -> Shape:
         raise UserError(f"model.name={name}: a {kind} model can't be used; must be one of {', '.join(FAMILIES)}")
     family = FAMILIES[kind]
     names = {"hidden_size": "dim", "intermediate_size": "hidden_dim", "num_hidden_layers": "n_layers"}
-    sizes = {key: config.get(names[key] if kind == "distilbert" else key) for key in names}
+    sizes: dict[str, Any] = {key: config.get(names[key] if kind == "distilbert" else key) for key in names}
     sizes |= {key: config.get(key) for key in ("vocab_size", "max_position_embeddings")}
     if family.token_types:
         sizes["type_vocab_size"] = config.get("type_vocab_size")
