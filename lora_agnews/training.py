@@ -12,13 +12,14 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProg
 from transformers.utils import logging as transformers_logging
 
 from lora_agnews import console
-from lora_agnews.budget import Budget, count
+from lora_agnews.budget import count
 from lora_agnews.config import TrainConfig, TrainerConfig
 from lora_agnews.data.datamodule import AGNewsDataModule
 from lora_agnews.model.adapter import save_adapter
-from lora_agnews.model.allocation import Lora
+from lora_agnews.model.allocation import Lora, predict_budget
 from lora_agnews.model.build import build_model, load_tokenizer
 from lora_agnews.model.encoder import Encoder
+from lora_agnews.model.shape import read_folder
 from lora_agnews.result import RunResult
 from lora_agnews.task import MONITOR, LoRAClassifier
 from lora_agnews.tracking import Stopwatch, Tracking, draw_confusion, draw_curves, tracking
@@ -26,9 +27,7 @@ from lora_agnews.tracking import Stopwatch, Tracking, draw_confusion, draw_curve
 LOG_EVERY_STEPS = 20
 
 
-def train_and_test(
-    config: TrainConfig, predicted: Budget, encoder: Encoder, run_dir: Path, result: RunResult
-) -> dict[str, str]:
+def train_and_test(config: TrainConfig, encoder: Encoder, run_dir: Path, result: RunResult) -> dict[str, str]:
     """Fills `result` and `run_dir`; gives back how to look at the metrics.
 
     Raises: BudgetExceeded; UserError for bad files; RuntimeError, if the hub or W&B is asked for and out of reach.
@@ -40,7 +39,9 @@ def train_and_test(
     data = AGNewsDataModule(tokenizer, **asdict(config.data), seed=config.seed)
     data.setup()
     result.data = {"model": encoder.origin, **data.describe()}
-    model = build_model(encoder, Lora.of(config.model), config.seed)
+    lora = Lora.of(config.model)
+    predicted = predict_budget(read_folder(encoder.name, encoder.folder), lora, config.budget.max_trainable)
+    model = build_model(encoder, lora, config.seed)
     budget = count(model, predicted.limit)
     assert budget == predicted, f"predicted {predicted}, built {budget}"
     console.show_budget(budget, encoder.name)

@@ -3,6 +3,7 @@
 import csv
 import json
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def test_a_run_leaves_its_whole_record(finished: tuple[Path, Any]) -> None:
         "checkpoints/last.ckpt",
         "adapter/adapter_config.json",
         "adapter/adapter_model.safetensors",
+        "adapter/README.md",
         "figures/confusion.png",
         "figures/curves.png",
     }
@@ -102,11 +104,10 @@ def test_the_terminal_shows_the_budget_then_the_result_and_no_warning(finished: 
 def test_the_adapter_holds_the_whole_head(finished: tuple[Path, Any]) -> None:
     run_dir, _ = finished
     names = set(load_file(run_dir / "adapter" / "adapter_model.safetensors"))
-    head = {
-        f"base_model.model.classifier.{layer}.{part}" for layer in ("dense", "out_proj") for part in ("weight", "bias")
-    }
+    layers = ("dense.base_layer", "out_proj")  # classifier.dense has an adapter
+    head = {f"base_model.model.classifier.{layer}.{part}" for layer in layers for part in ("weight", "bias")}
     assert head <= names
-    assert len(names - head) == 4 * 2 * 2  # layers, query and value, A and B
+    assert len(names) == 4 + 4 * 2 * 2 + 2  # head; layers, query and value, A and B; classifier.dense' own A and B
 
 
 def test_the_same_seed_gives_the_same_metrics_and_another_seed_others(
@@ -200,21 +201,59 @@ def test_it_learns_32_rows_by_heart(tmp_path: Path) -> None:
 def test_the_budget_command_counts_without_training() -> None:
     done = run_python("-m", "lora_agnews", "budget", "model=tiny", "lora.r=4", "--json")
     assert done.returncode == 0
-    assert json.loads(done.stdout) == {
+    found = json.loads(done.stdout)
+    assert found.pop("largest_r")["all-linear"] == {"full": 50, "lora": 52, "out_proj": 54}
+    assert found == {
         "trainable": 85_252,
         "limit": 1_000_000,
         "total": 5_408_260,
         "fits": True,
+        "room": 914_748,
         "max_r": 202,
         "groups": {"lora": 16_384, "lora_head": 2_048, "head": 66_820},
+        "layers": {"0": 4_096, "1": 4_096, "2": 4_096, "3": 4_096, "head": 68_868},
     }
+
+
+@pytest.mark.parametrize("model", ["roberta_base", "roberta_large"])
+def test_the_budget_of_the_hubs_models_takes_neither_weights_nor_network_nor_three_seconds(
+    model: str, tmp_path: Path
+) -> None:
+    began = time.perf_counter()
+    done = run_python(
+        "-m", "lora_agnews", "budget", f"model={model}", HF_HOME=str(tmp_path), HF_ENDPOINT="http://127.0.0.1:9"
+    )
+    assert time.perf_counter() - began < 3
+    assert done.returncode == {"roberta_base": 0, "roberta_large": 1}[model]
+    for text in ("of the budget", "of the model", "layers", "largest r that fits", "all-linear", "out_proj"):
+        assert text in done.stdout
+    assert {"roberta_base": "632,068", "roberta_large": "154,052"}[model] in done.stdout
+
+
+def test_the_budget_command_plans_a_space() -> None:
+    space = ["model.head=full,lora", "lora.r=1,12", "lora.target_modules=[query,value],[quary]"]
+    done = run_python("-m", "lora_agnews", "budget", "--plan", *space)
+    assert done.returncode == 0
+    assert "8 points, 3 fit" in done.stdout
+    assert "36,036 too many" in done.stdout
+    assert done.stdout.count("quary matches no Linear layer") == 1
+    points = json.loads(run_python("-m", "lora_agnews", "budget", "--plan", "--json", *space).stdout)
+    assert [point.get("trainable") for point in points] == [630_532, None, 1_036_036, None, 41_476, None, 463_876, None]
+    refused = run_python("train.py", "lora.target_modules=[quary]").stderr
+    assert refused == f"error: {points[1]['error']}\n"
+
+
+def test_a_choice_that_does_nothing_is_said() -> None:
+    done = run_python("-m", "lora_agnews", "budget", "model=tiny", "model.head=out_proj", "--json")
+    assert done.stderr == "note: model.head=out_proj: no adapter on classifier.dense\n"
+    assert json.loads(done.stdout)["groups"] == {"lora": 4_096, "head": 1_028}
 
 
 def test_sweep_plans_a_study_against_the_budget() -> None:
     done = run_python("sweep.py", "study=heads", "model=tiny", "budget.max_trainable=50000")
     assert done.returncode == 0, done.stderr
     assert "9 points, 6 fit x 3 seeds = 18 runs" in done.stdout
-    assert "over by 21,428" in done.stdout
+    assert "21,428 too many" in done.stdout
     wrong = run_python("sweep.py", "study=head")
     assert wrong.returncode == 2
     assert "did you mean heads" in wrong.stderr

@@ -50,7 +50,7 @@ BAD_OVERRIDES: list[tuple[str, list[str]]] = [
     ("~unknown", ["no key unknown"]),
     ("~lora", ["lora is a section", "lora.r"]),
     # a section given a value
-    ("lora=1", ["lora=1", "lora is a section", "lora.alpha, lora.dropout, lora.r"]),
+    ("lora=1", ["lora=1", "lora is a section", "lora.alpha, lora.bias, lora.dropout"]),
     ("model.lora=null", ["model.lora is a section", "model.lora.r"]),
     ("optim={lr:1}", ["optim is a section", "optim.lr"]),
     ("trainer=gpu", ["trainer is a section", "trainer.accelerator"]),

@@ -15,8 +15,10 @@ from threading import Thread
 import pyarrow
 import pyarrow.parquet
 import pytest
+import torch
 from conftest import ROOT, run_python
 from hub_server import COMMITS, HubServer
+from safetensors.torch import load_file
 from transformers import RobertaConfig, RobertaForMaskedLM
 
 from lora_agnews.data.source import HUB_NAME, read_file
@@ -237,6 +239,16 @@ def test_a_hub_that_never_comes_to_an_answer_counts_as_unreachable(tmp_path: Pat
         assert all(way in stderr for way in WAYS_OUT)
 
 
+def test_a_run_over_the_budget_is_refused_without_asking_the_hub(tmp_path: Path) -> None:
+    with unreachable() as taken:
+        done = train(tmp_path / "home", address(taken), tmp_path / "run", "model=roberta_large")
+    assert done.returncode == 1
+    assert "154,052 too many. Use model.head=lora" in done.stderr
+    assert "hub" not in done.stderr
+    result = RunResult.load(tmp_path / "run")
+    assert (result.status, result.budget["trainable"]) == ("over_budget", 1_154_052)
+
+
 @pytest.mark.slow
 def test_the_default_command_trains_a_model_of_the_true_shape(tmp_path: Path) -> None:
     save_repositories(
@@ -253,5 +265,12 @@ def test_the_default_command_trains_a_model_of_the_true_shape(tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     result = RunResult.load(tmp_path / "run")
     assert result.status == "finished"
+    assert result.budget["groups"] == {"lora": 36_864, "lora_head": 1_536, "head": 593_668}
     assert result.budget["trainable"] == 632_068
     assert result.data["model"] == f"hub:{MODEL}@{COMMITS['main'][:12]}"
+    trained = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    saved = load_file(tmp_path / "run" / "adapter" / "adapter_model.safetensors")
+    assert sum(value.numel() for value in saved.values()) == 632_068
+    trained = {name.removeprefix("model.").replace(".default.", "."): value for name, value in trained.items()}
+    assert set(saved) == set(trained)
+    assert all(torch.equal(saved[name], value) for name, value in trained.items())
