@@ -111,6 +111,7 @@ class DataConfig:
     batch_size: int = rule("training rows a step", low=1, high=65536)
     eval_batch_size: int = rule("rows a step in validation and test", low=1, high=65536)
     bucket: int = rule("batches sorted by length together; 0: plain random batches", low=0, high=100_000)
+    cache_dir: str | None = rule("where token ids are kept for the next run; null: ~/.cache/lora_agnews")
 
 
 @dataclass

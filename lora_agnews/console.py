@@ -1,11 +1,12 @@
 """What a run shows on the terminal: the budget before, the results after, errors in one piece."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +14,7 @@ from lora_agnews.budget import Budget
 from lora_agnews.config import StudyConfig, spelled
 from lora_agnews.result import RunResult
 
+T = TypeVar("T")
 out = Console()
 err = Console(stderr=True, soft_wrap=True)
 
@@ -111,6 +113,11 @@ def show_result(result: RunResult, run_dir: Path, view: dict[str, str]) -> None:
     for name, text in view.items():
         table.add_row(name, _plain(text))
     out.print("", table)
+
+
+def progress(steps: Sequence[T], name: str) -> Iterable[T]:
+    """The steps, under a bar that goes when they are done."""
+    return track(steps, name, console=err, transient=True)
 
 
 def notice(message: str) -> None:

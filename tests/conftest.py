@@ -1,8 +1,11 @@
 """Fixtures that several test modules share."""
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -15,6 +18,8 @@ from lora_agnews.model.allocation import Lora
 from lora_agnews.model.shape import Shape, read_shape
 
 ROOT = Path(__file__).resolve().parent.parent
+CACHE = tempfile.mkdtemp(prefix="lora_agnews-")  # of the commands that the tests run
+atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 
 
 def run_python(*arguments: str, without: tuple[str, ...] = (), **environment: str) -> subprocess.CompletedProcess[str]:
@@ -26,7 +31,7 @@ def run_python(*arguments: str, without: tuple[str, ...] = (), **environment: st
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
-        env=kept | {"COLUMNS": "100"} | environment,
+        env=kept | {"COLUMNS": "100", "XDG_CACHE_HOME": CACHE} | environment,
         timeout=200,
     )
 

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,22 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from conftest import run_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 from transformers import PreTrainedTokenizerBase
 
 from lora_agnews.config import LABELS
+from lora_agnews.data import tokens as tokens_module
 from lora_agnews.data.batches import Batch, BucketSampler, collate, in_order
 from lora_agnews.data.datamodule import AGNewsDataModule
 from lora_agnews.data.source import Rows, load_rows, read_file
 from lora_agnews.data.split import Overlap, overlap, stratified_split
-from lora_agnews.data.tokens import Tokens, tokenise
+from lora_agnews.data.tokens import Tokens, load_tokens, tokenise
 from lora_agnews.model.build import load_tokenizer
 from lora_agnews.model.encoder import locate
+from lora_agnews.model.pretrain import train_tokenizer
 
 NEWS = [  # class 1..4, title, description
     (1, "Talks resume", "Envoys met in Vienna, Geneva and Bonn."),
@@ -151,6 +155,95 @@ def test_tokens_are_the_tokenizer_s_row_by_row_in_one_flat_array(tokenizer: PreT
         assert tokens.flat[tokens.offsets[i] : tokens.offsets[i + 1]].tolist() == expected[text]
 
 
+LOAD_TOGETHER = """
+import sys, time
+from pathlib import Path
+from transformers import AutoTokenizer
+from lora_agnews.data.tokens import load_tokens
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+texts = [f"row {i} of all" for i in range(3000)]
+tokens = load_tokens(texts, tokenizer, 16, Path(sys.argv[2]))
+print(len(tokens), tokens.flat.sum())
+"""
+
+
+def test_tokens_are_made_once_and_come_back_from_the_disk(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = load_tokens(TEXTS, tokenizer, 16, tmp_path)
+    monkeypatch.setattr(tokens_module, "tokenise", None)
+    found = load_tokens(TEXTS, tokenizer, 16, tmp_path)
+    assert isinstance(found.flat, np.memmap)
+    assert not found.flat.flags.writeable
+    assert np.array_equal(found.flat, made.flat)
+    assert np.array_equal(found.offsets, made.offsets)
+    assert len(list((tmp_path / "tokens").iterdir())) == 1
+
+
+def test_other_texts_lengths_and_tokenizers_are_other_entries(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    other = train_tokenizer(["oil"], vocab_size=300)
+    for texts, by, length in (
+        (TEXTS, tokenizer, 16),
+        (TEXTS, tokenizer, 8),
+        ([TEXTS[0] + TEXTS[1][0], TEXTS[1][1:], *TEXTS[2:]], tokenizer, 16),
+        (TEXTS[::-1], tokenizer, 16),
+        (TEXTS, other, 16),
+    ):
+        expected = tokenise(texts, by, length)
+        assert np.array_equal(load_tokens(texts, by, length, tmp_path).flat, expected.flat)
+        assert np.array_equal(load_tokens(texts, by, length, tmp_path).flat, expected.flat)
+    assert len(list((tmp_path / "tokens").iterdir())) == 5
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["flat.npy", "offsets.npy", "blake2b"])
+@pytest.mark.parametrize("damage", [cut, flip, Path.unlink, lambda path: path.write_bytes(b"")])
+def test_a_damaged_entry_is_made_again_with_one_word_on_it(
+    tokenizer: PreTrainedTokenizerBase,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    damage: Callable[[Path], Any],
+    name: str,
+) -> None:
+    made = load_tokens(TEXTS, tokenizer, 16, tmp_path)
+    (entry,) = (tmp_path / "tokens").iterdir()
+    capfd.readouterr()
+    damage(entry / name)
+    assert np.array_equal(load_tokens(TEXTS, tokenizer, 16, tmp_path).flat, made.flat)
+    assert capfd.readouterr().err.count("is damaged") == 1
+    assert np.array_equal(load_tokens(TEXTS, tokenizer, 16, tmp_path).flat, made.flat)
+    assert "damaged" not in capfd.readouterr().err
+
+
+def test_a_place_that_can_not_hold_the_cache_is_said_and_the_run_goes_on(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert len(load_tokens(TEXTS, tokenizer, 16, tmp_path / "file")) == len(TEXTS)
+    assert "can't be kept there (Not a directory)" in capfd.readouterr().err
+
+
+def test_several_processes_make_one_entry_together(tmp_path: Path) -> None:
+    arguments = ["-c", LOAD_TOGETHER, str(locate("tiny", None).folder), str(tmp_path)]
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda _: run_python(*arguments), range(4)))
+    assert [each.returncode for each in done] == [0] * 4, done
+    assert len({each.stdout for each in done}) == 1
+    (entry,) = (tmp_path / "tokens").iterdir()
+    assert sorted(path.name for path in entry.iterdir()) == ["blake2b", "flat.npy", "offsets.npy"]
+
+
 def test_a_long_text_is_cut_and_keeps_its_end_sign(tokenizer: PreTrainedTokenizerBase) -> None:
     tokens = tokenise(["oil " * 300], tokenizer, max_length=16)
     assert len(tokens.flat) == 16
@@ -273,6 +366,7 @@ def make_data(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> MakeData:
             batch_size=16,
             eval_batch_size=6,
             bucket=2,
+            cache_dir=str(tmp_path / "cache"),
             seed=seed,
         )
         data.setup()

@@ -1,7 +1,9 @@
 """AG News for Lightning: rows -> disjoint splits -> tokens -> padded batches."""
 
+import os
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -12,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from lora_agnews.data.batches import Batch, BucketSampler, collate, in_order
 from lora_agnews.data.source import Rows, load_rows
 from lora_agnews.data.split import Overlap, overlap, stratified_split
-from lora_agnews.data.tokens import Tokens, tokenise
+from lora_agnews.data.tokens import Tokens, load_tokens
 
 
 class AGNewsDataModule(L.LightningDataModule):
@@ -32,6 +34,7 @@ class AGNewsDataModule(L.LightningDataModule):
         batch_size: int,
         eval_batch_size: int,
         bucket: int,
+        cache_dir: str | None,
         seed: int,
     ) -> None:
         super().__init__()
@@ -39,6 +42,7 @@ class AGNewsDataModule(L.LightningDataModule):
         self.where = (source, train_file, test_file)
         self.val_fraction, self.seed = val_fraction, seed
         self.batch_size, self.eval_batch_size, self.bucket = batch_size, eval_batch_size, bucket
+        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else _default_cache()
         self.train: Rows | None = None
 
     def setup(self, stage: str | None = None) -> None:
@@ -48,8 +52,9 @@ class AGNewsDataModule(L.LightningDataModule):
         self.train, self.test = load_rows(*self.where)
         self.train_rows, self.val_rows = stratified_split(self.train.labels, self.val_fraction, self.seed)
         self.overlap: Overlap = overlap(self.train, self.train_rows, self.val_rows, self.test)
-        self.tokens = tokenise(self.train.texts, self.tokenizer, self.max_length)
-        self.test_tokens = tokenise(self.test.texts, self.tokenizer, self.max_length) if self.test else None
+        self.tokens = load_tokens(self.train.texts, self.tokenizer, self.max_length, self.cache_dir)
+        if self.test:
+            self.test_tokens = load_tokens(self.test.texts, self.tokenizer, self.max_length, self.cache_dir)
 
     def describe(self) -> dict[str, Any]:
         """Rows of each split, where they came from, and texts that stand in more than one place."""
@@ -73,7 +78,6 @@ class AGNewsDataModule(L.LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[Batch]:
         assert self.test is not None
-        assert self.test_tokens is not None
         batches = in_order(self.test_tokens.lengths, self.eval_batch_size)
         return self._loader(np.arange(len(self.test)), self.test_tokens, self.test, batches)
 
@@ -84,3 +88,7 @@ class AGNewsDataModule(L.LightningDataModule):
         # Batches come as `sampler`: Lightning sets the epoch there, and not on a `batch_sampler`. The gather of a batch
         # takes 0.1 ms: no worker processes.
         return DataLoader(rows, sampler=batches, batch_size=None, collate_fn=made)  # type: ignore[arg-type]
+
+
+def _default_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lora_agnews"
