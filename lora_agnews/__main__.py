@@ -7,8 +7,9 @@ import typer
 
 from lora_agnews import console
 from lora_agnews import plan as planning
-from lora_agnews.config import UserError
-from lora_agnews.launch import check_overrides, fail, load_space
+from lora_agnews.budget import Budget
+from lora_agnews.config import TrainConfig, UserError
+from lora_agnews.launch import Points, fail, load_space
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -22,7 +23,7 @@ def commands() -> None:
 def budget(
     overrides: Annotated[list[str] | None, typer.Argument(help="overrides of train.py: model=tiny lora.r=4")] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="each point of a space: --plan lora.r=1,2,4 model.head=full,lora")
+        bool, typer.Option("--plan", help="a row for each point; several values (lora.r=1,2,4) imply it")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="for scripts")] = False,
 ) -> None:
@@ -31,7 +32,8 @@ def budget(
     Exit status: 0 if the run, or at least one point of the plan, fits; 1 if not; 2 if it can't be built.
     """
     try:
-        fits = _plan(overrides or [], as_json) if plan else _budget(overrides or [], as_json)
+        points = load_space(overrides or [])
+        fits = _plan(points, as_json) if plan or points[0][0] else _budget(points[0][1], as_json)
     except UserError as error:
         fail(str(error), status=2)
     except RuntimeError as error:
@@ -39,13 +41,12 @@ def budget(
     raise typer.Exit(0 if fits else 1)
 
 
-def _budget(overrides: list[str], as_json: bool) -> bool:
-    config = check_overrides("train", overrides)
+def _budget(config: TrainConfig, as_json: bool) -> bool:
     predicted, ranks = planning.predict(config), planning.ranks(config)
     for note in planning.notes(config):
         console.notice(note)
     if as_json:
-        print(json.dumps(predicted.to_dict() | {"largest_r": ranks}))
+        print(json.dumps({"model": config.model.name} | predicted.to_dict() | {"largest_r": ranks}))
     else:
         console.show_budget(predicted, config.model.name)
         console.show_layers(predicted)
@@ -53,16 +54,15 @@ def _budget(overrides: list[str], as_json: bool) -> bool:
     return predicted.fits
 
 
-def _plan(overrides: list[str], as_json: bool) -> bool:
-    points = load_space(overrides)
+def _plan(points: Points, as_json: bool) -> bool:
     budgets = planning.plan(config for _, config in points)
     if as_json:
-        found = [{"error": str(b)} if isinstance(b, UserError) else b.to_dict() for b in budgets]
+        found = [b.to_dict() if isinstance(b, Budget) else {"error": str(b)} for b in budgets]
         print(json.dumps([{"overrides": point} | each for (point, _), each in zip(points, found, strict=True)]))
     else:
         fitting = console.show_plan([(point, b) for (point, _), b in zip(points, budgets, strict=True)])
         console.out.print(f"{len(points)} points, {fitting} fit", highlight=False)
-    return any(not isinstance(b, UserError) and b.fits for b in budgets)
+    return any(isinstance(b, Budget) and b.fits for b in budgets)
 
 
 if __name__ == "__main__":

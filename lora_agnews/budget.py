@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from math import inf, prod
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # a typo on the command line is told without loading torch
     from torch import Tensor, nn
 
 HARD_LIMIT = 1_000_000  # trainable parameters; a config may ask for less, never for more
+MAX_RANK = 1024
 GROUPS = ("lora", "lora_head", "head", "bias", "other")
 HEAD = re.compile(r"(?:^|\.)(classifier|pre_classifier|pooler)(?:\.|$)")
 
@@ -26,11 +27,15 @@ class BudgetExceeded(ValueError):
 
 @dataclass(frozen=True)
 class Budget:
-    """What a model trains: every parameter that gets a gradient, by name and shape, of how many in all."""
+    """What a model trains: every parameter that gets a gradient, by name and shape, of how many in all.
+
+    `r` is the rank if one key sets that of all adapters: a prediction knows it, a count does not.
+    """
 
     limit: int
     total: int
-    trained: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    trained: dict[str, tuple[int, ...]]
+    r: int | None = field(default=None, compare=False)
 
     @property
     def trainable(self) -> int:
@@ -61,27 +66,21 @@ class Budget:
     @property
     def layers(self) -> dict[str, int]:
         """embeddings, the layers by their numbers, head -> parameters; what trains nothing is left out."""
-        sizes, ends = self._by(_layer), {"embeddings": -1.0, "head": inf}
-        return {layer: sizes[layer] for layer in sorted(sizes, key=lambda name: ends.get(name) or int(name))}
-
-    @property
-    def r(self) -> int | None:
-        """The rank of the adapters; 0 without any, None if they differ."""
-        ranks = {shape[0] for name, shape in self.trained.items() if ".lora_A." in name}
-        return ranks.pop() if len(ranks) == 1 else None if ranks else 0
+        sizes, ends = self._by(_layer), {"embeddings": -1, "head": 10**6}
+        return {layer: sizes[layer] for layer in sorted(sizes, key=lambda name: int(ends.get(name) or name))}
 
     @property
     def max_r(self) -> int | None:
-        """The largest rank within the limit, all else equal; 0 if not even r=1 fits, None without one common rank."""
-        if not self.r:
+        """The largest r within the limit, all else equal; 0 if not even 1 fits, None if no one key sets the rank."""
+        if self.r is None:
             return None
         sides = ((".lora_A.", 1), (".lora_B.", 0))
         per_rank = sum(shape[side] for name, shape in self.trained.items() for part, side in sides if part in name)
-        return max(0, (self.room + per_rank * self.r) // per_rank)
+        return min(MAX_RANK, max(0, (self.room + per_rank * self.r) // per_rank))
 
     def to_dict(self) -> dict[str, Any]:
         """What `result.json` and `budget --json` hold."""
-        keys = ("trainable", "limit", "total", "fits", "room", "max_r", "groups", "layers")
+        keys = ("trainable", "limit", "total", "fits", "room", "max_r", "groups", "modules", "layers")
         return {key: getattr(self, key) for key in keys}
 
     def check(self, remedies: Iterable[str] = ()) -> None:
@@ -98,7 +97,7 @@ class Budget:
             f"the limit is {self.limit:,}: {-self.room:,} too many.{advice}"
         )
 
-    def _by(self, key: Any) -> Counter[str]:
+    def _by(self, key: Callable[[str], str]) -> Counter[str]:
         sizes: Counter[str] = Counter()
         for name, shape in self.trained.items():
             sizes[key(name)] += prod(shape)
@@ -123,11 +122,12 @@ def _place(name: str) -> tuple[str, str]:
     """(group, module) of a parameter: `...attention.self.query.lora_A.default.weight` -> ("lora", "query")."""
     path = [part for part in name.split(".") if part not in ("base_layer", "default", "modules_to_save")]
     lora = next((i for i, part in enumerate(path) if part.startswith("lora_")), None)
-    module = path[lora - 1 if lora is not None else -2] if len(path) > 1 else name
+    layer = path[: lora if lora is not None else -1] or [name]
     head = HEAD.search(name)
     if head:
-        module = module if module == head[1] else f"{head[1]}.{module}"
-        return ("lora_head" if lora is not None else "head"), module
+        return ("lora_head" if lora is not None else "head"), ".".join(layer[layer.index(head[1]) :])
+    inside = next((i + 2 for i, part in enumerate(layer) if part == "layer"), -1)
+    module = ".".join(layer[inside:]) if layer[-1] in ("dense", "LayerNorm") else layer[-1]
     if lora is not None:
         return "lora", module
     return ("bias" if path[-1] == "bias" else "other"), module

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from lora_agnews.budget import HARD_LIMIT
+from lora_agnews.budget import HARD_LIMIT, MAX_RANK
 
-MAX_RANK = 1024
+HEADS = ("full", "lora", "out_proj")
+ALL_LINEAR = "all-linear"
 LABELS = ("World", "Sports", "Business", "Sci/Tech")  # the task: 0..3, in AG News' own order
 
 
@@ -43,12 +44,12 @@ def _targets(value: Any) -> bool:
             and all(map(_name, value))
             and all(type(r) is int and 1 <= r <= MAX_RANK for r in value.values())
         )
-    return value == "all-linear" or (isinstance(value, list) and all(map(_name, value)))
+    return value == ALL_LINEAR or (isinstance(value, list) and ALL_LINEAR not in value and all(map(_name, value)))
 
 
 def _layers(value: Any) -> bool:
     if isinstance(value, str):
-        return value == "all" or re.fullmatch(r"-?\d*:-?\d*", value) is not None
+        return value == "all" or re.fullmatch(r"(-?\d+)?:(-?\d+)?", value) is not None
     return isinstance(value, list) and bool(value) and all(type(number) is int for number in value)
 
 
@@ -64,7 +65,7 @@ class LoraConfig:
     target_modules: Any = rule(
         "Linear layers that get an adapter, by the end of their names; all-linear: every one of the encoder",
         valid=_targets,
-        written="a list such as [query,value], [] for none, all-linear, or a rank for each such as {query:4,value:8}",
+        written="a list such as [query,value], [] for none, all-linear, or in quotes ranks: '{query:4,value:8}'",
     )
     layers: Any = rule(
         "layers of the encoder that get adapters, the first is 0; -4: is the last four",
@@ -83,7 +84,7 @@ class LoraConfig:
     )
 
     def __post_init__(self) -> None:
-        if isinstance(self.target_modules, str) and self.target_modules != "all-linear":
+        if isinstance(self.target_modules, str) and self.target_modules != ALL_LINEAR:
             self.target_modules = [name.strip() for name in self.target_modules.split(",")]
 
 
@@ -94,7 +95,7 @@ class ModelConfig:
     head: str = rule(
         "full: dense and out_proj trained; lora: dense frozen under an adapter, out_proj trained; "
         "out_proj: the last layer alone, no adapter on the head",
-        choices=("full", "lora", "out_proj"),
+        choices=HEADS,
     )
     lora: LoraConfig = rule("the adapters")
 
@@ -140,6 +141,7 @@ class TrainerConfig:
     accumulate: int = rule("batches whose gradients make one step", low=1, high=65536)
     early_stopping_patience: int = rule("validations without a better one before stopping; 0: never", low=0)
     val_check_interval: float = rule("share of an epoch between validations", above=0, high=1)
+    checkpoint_every: int = rule("optimizer steps between checkpoints; there is one after each validation too", low=1)
     deterministic: bool = rule("only algorithms that give the same bits each time")
 
 

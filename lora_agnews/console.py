@@ -1,7 +1,7 @@
 """What a run shows on the terminal: the budget before, the results after, errors in one piece."""
 
+import shlex
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,8 +15,8 @@ from lora_agnews.config import StudyConfig, spelled
 from lora_agnews.result import RunResult
 
 T = TypeVar("T")
-out = Console()
-err = Console(stderr=True, soft_wrap=True)
+out = Console(markup=False)  # what is shown may hold brackets
+err = Console(stderr=True, soft_wrap=True, markup=False)
 
 
 def show_budget(budget: Budget, name: str) -> None:
@@ -38,10 +38,17 @@ def show_budget(budget: Budget, name: str) -> None:
 def show_layers(budget: Budget) -> None:
     """Parameters by layer, neighbours that train the same in one row."""
     table = _table("layers", "each", "parameters")
-    for number, layers in groupby(budget.layers, key=lambda layer: (budget.layers[layer], layer.isdigit())):
-        names = list(layers)
+    neighbours: list[list[str]] = []
+    for layer, size in budget.layers.items():
+        before = neighbours[-1][-1] if neighbours else ""
+        if before.isdigit() and layer == str(int(before) + 1) and size == budget.layers[before]:
+            neighbours[-1].append(layer)
+        else:
+            neighbours.append([layer])
+    for names in neighbours:
+        each = budget.layers[names[0]]
         shown = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
-        table.add_row(shown, f"{number[0]:,}", f"{number[0] * len(names):,}")
+        table.add_row(shown, f"{each:,}", f"{each * len(names):,}")
     out.print(table, "")
 
 
@@ -50,11 +57,11 @@ def show_ranks(ranks: dict[str, dict[str, int | None]]) -> None:
     table = _table("largest r that fits, head:", *next(iter(ranks.values())))
     for number, (targets, heads) in enumerate(ranks.items()):
         style = "bold" if number == 0 else None
-        table.add_row(_plain(targets), *("-" if r is None else f"{r:,}" for r in heads.values()), style=style)
+        table.add_row(targets, *("-" if r is None else f"{r:,}" for r in heads.values()), style=style)
     out.print(table, "")
 
 
-def show_plan(points: Sequence[tuple[dict[str, str], Budget | Exception]]) -> int:
+def show_plan(points: Sequence[tuple[dict[str, Any], Budget | Exception]]) -> int:
     """A row for each point: what varies, parameters, fits or not. Gives back how many fit."""
     table = _table(*points[0][0], "parameters", "of the budget", "", left=len(points[0][0]))
     fitting, reasons = 0, list[str]()
@@ -62,27 +69,27 @@ def show_plan(points: Sequence[tuple[dict[str, str], Budget | Exception]]) -> in
         if not isinstance(budget, Budget):
             reasons += [str(budget)] if str(budget) not in reasons else []
             verdict = f"refused ({reasons.index(str(budget)) + 1})"
-            table.add_row(*map(_plain, values.values()), "-", "-", verdict, style="dim")
+            table.add_row(*map(spelled, values.values()), "-", "-", verdict, style="dim")
             continue
         fitting += budget.fits
         verdict = "fits" if budget.fits else f"{-budget.room:,} too many"
         shares = (f"{budget.trainable:,}", f"{budget.trainable / budget.limit:.2%}")
-        table.add_row(*map(_plain, values.values()), *shares, verdict, style=None if budget.fits else "dim")
+        table.add_row(*map(spelled, values.values()), *shares, verdict, style=None if budget.fits else "dim")
     out.print(table, "")
     for number, reason in enumerate(reasons, 1):
         out.print(Text(f"({number}) {reason}"), soft_wrap=True)
     return fitting
 
 
-def show_study(study: StudyConfig, points: Sequence[tuple[dict[str, str], Budget | Exception]]) -> None:
+def show_study(study: StudyConfig, points: Sequence[tuple[dict[str, Any], Budget | Exception]]) -> None:
     """The plan of a study, and the multirun that does it."""
     out.print(f"Study {study.name}", style="italic", highlight=False)
     fitting = show_plan(points)
     runs = fitting * len(study.seeds)
     out.print(f"{len(points)} points, {fitting} fit x {len(study.seeds)} seeds = {runs} runs", highlight=False)
     space = [f"{key}={','.join(map(spelled, values))}" for key, values in study.space.items()]
-    every = ["python train.py -m", *study.overrides, *space, f"seed={','.join(map(str, study.seeds))}"]
-    out.print(f"to run them: {' '.join(every)}", highlight=False, soft_wrap=True)
+    every = [*study.overrides, *space, f"seed={','.join(map(str, study.seeds))}"]
+    out.print(f"to run them: python train.py -m {shlex.join(every)}", highlight=False, soft_wrap=True)
 
 
 def show_data(data: dict[str, Any]) -> None:

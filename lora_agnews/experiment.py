@@ -36,7 +36,7 @@ def run_experiment(config: TrainConfig, run_dir: Path) -> RunResult:
         encoder = locate(config.model.name, config.model.revision)
         from lora_agnews.training import train_and_test  # torch: seconds that a run without a network need not wait
 
-        view = train_and_test(config, encoder, run_dir, result)
+        view = train_and_test(config, encoder, run_dir, result, resume=None)
     except UserError:
         raise
     except BudgetExceeded as error:

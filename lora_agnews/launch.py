@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from textwrap import fill
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
@@ -25,7 +25,7 @@ from omegaconf.errors import ConfigAttributeError, InterpolationResolutionError,
 
 from lora_agnews.config import StudyConfig, TrainConfig, UserError, allowed, leaves, spelled
 
-Points = list[tuple[dict[str, str], TrainConfig]]
+Points = list[tuple[dict[str, Any], TrainConfig]]
 CONF = Path(__file__).resolve().parent.parent / "conf"
 RULES = {key: spec for key, spec, _ in leaves(TrainConfig)}
 ALIASES = {key.removeprefix("model."): key for key in RULES if key.startswith("model.lora.")}
@@ -87,26 +87,7 @@ def check_overrides(config_name: str, overrides: Sequence[str], multirun: bool =
     Raises: UserError, for the first override that is unknown, conflicting, of a wrong type or out of range.
     """
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        try:
-            parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(list(overrides))
-        except OverrideParseException as error:
-            raise UserError(_malformed(error.override)) from error
-        for override in parsed:
-            _check_key(override)
-            if override.is_sweep_override() and not (multirun or "hydra.mode=MULTIRUN" in overrides):
-                raise UserError(
-                    f"{override.input_line}: several values need -m, for one run each; "
-                    f"a single value with a comma needs quotes: {_quoted(override.input_line or '')}"
-                )
-            if _listed(override) and not list(override.sweep_string_iterator()):
-                raise UserError(f"{override.input_line}: stands for no value at all")
-        _check_spellings(parsed)
-        configs = []
-        for point in _points(parsed):
-            try:
-                configs.append(load_config(compose(config_name, point), point))
-            except (HydraException, OmegaConfBaseException) as error:
-                raise _explain(error, point) from error
+        configs = [_load(point, config_name) for point in _points(_parse(overrides, multirun))]
     return configs[0]
 
 
@@ -134,22 +115,23 @@ def load_points(overrides: Sequence[str]) -> tuple[StudyConfig, Points]:
 def load_space(overrides: Sequence[str]) -> Points:
     """Every combination that overrides such as `lora.r=1,2 seed=0,1` ask for: key -> value of what varies, its config.
 
-    Raises: UserError, as `check_overrides`, and for an interval.
+    Raises: UserError, as `check_overrides`, and for what has no list of values.
     """
-    check_overrides("train", overrides, multirun=True)
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(list(overrides))
-        fixed = [override.input_line or "" for override in parsed if not override.is_sweep_override()]
+        parsed = _parse(overrides, multirun=True)
         swept = [override for override in parsed if override.is_sweep_override()]
         for override in swept:
             if not _listed(override):
-                raise UserError(f"{override.input_line}: has no end of values to count; list some: 1,2,4")
+                raise UserError(f"{override.input_line}: only lists of values such as 1,2,4 can be counted")
+        fixed = [override.input_line or "" for override in parsed if override not in swept]
         keys = [override.get_key_element() for override in swept]
         points = []
         for values in product(*(list(override.sweep_string_iterator()) for override in swept)):
-            point = dict(zip(keys, values, strict=True))
-            line = [*fixed, *(f"{key}={value}" for key, value in point.items())]
-            points.append((point, load_config(compose("train", line), line)))
+            line = [*fixed, *(f"{key}={value}" for key, value in zip(keys, values, strict=True))]
+            config = _load(line, "train")
+            found = {key: value for key, _, value in leaves(config)}
+            typed = (found.get(ALIASES.get(key, key), value) for key, value in zip(keys, values, strict=True))
+            points.append((dict(zip(keys, typed, strict=True)), config))
     return points
 
 
@@ -184,6 +166,32 @@ def help_text(config: TrainConfig) -> str:
         rule = f"{spec.metadata['meaning']} [{allowed(spec)}]"
         lines.append(fill(rule, 100, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False))
     return "\n".join(lines)
+
+
+def _parse(overrides: Sequence[str], multirun: bool) -> list[Override]:
+    """Raises: UserError, for what can be told without a config."""
+    try:
+        parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(list(overrides))
+    except OverrideParseException as error:
+        raise UserError(_malformed(error.override)) from error
+    for override in parsed:
+        _check_key(override)
+        if override.is_sweep_override() and not (multirun or "hydra.mode=MULTIRUN" in overrides):
+            raise UserError(
+                f"{override.input_line}: several values need -m, for one run each; "
+                f"a single value with a comma needs quotes: {_quoted(override.input_line or '')}"
+            )
+        if _listed(override) and not list(override.sweep_string_iterator()):
+            raise UserError(f"{override.input_line}: stands for no value at all")
+    _check_spellings(parsed)
+    return parsed
+
+
+def _load(overrides: list[str], config_name: str) -> TrainConfig:
+    try:
+        return load_config(compose(config_name, overrides), overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _explain(error, overrides) from error
 
 
 def _malformed(override: str) -> str:
@@ -237,7 +245,10 @@ def _check_spellings(overrides: list[Override]) -> None:
     for override in overrides:
         key = override.key_or_group
         other = seen.setdefault(ALIASES.get(key, key), override)
-        if other.key_or_group != key and (other.is_sweep_override() or other.value() != override.value()):
+        sweeps = other is not override and (other.is_sweep_override() or override.is_sweep_override())
+        if other.key_or_group == key and sweeps:
+            raise UserError(f"{other.input_line} and {override.input_line} vary one key twice; give it once")
+        if other.key_or_group != key and (sweeps or other.value() != override.value()):
             raise UserError(
                 f"{other.input_line} and {override.input_line} are two spellings of one key with two values; give one"
             )

@@ -157,6 +157,8 @@ class LoRAClassifier(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         trained = trainable_parameters(self)
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
+        checkpoint["best"] = self.best
+        checkpoint["train_loss"] = self.train_loss.metric_state
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raises: ValueError, if the checkpoint does not hold exactly what this model trains."""
@@ -166,3 +168,7 @@ class LoRAClassifier(L.LightningModule):
             raise ValueError(
                 f"the checkpoint belongs to another model: {len(wanted ^ found)} names differ, such as {odd}"
             )
+        self.best = checkpoint["best"]
+        for name, value in checkpoint["train_loss"].items():
+            setattr(self.train_loss, name, value.to(self.train_loss.device))
+        self.train_loss._update_count = 1  # else torchmetrics warns that nothing has been counted

@@ -6,10 +6,12 @@ import resource
 import socket
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,6 +30,7 @@ from lora_agnews.result import RunResult
 SECONDS_TO_ANSWER = 3  # a W&B server that takes longer counts as unreachable
 SECONDS_TO_START = 15  # for W&B to open a run; offline it takes 0.5
 SECONDS_TO_FINISH = 300  # for the last uploads; what is left stays on disk for `wandb sync`
+METRICS = "metrics.csv"
 NOBODY = "nobody is logged in to W&B"
 
 
@@ -55,16 +58,31 @@ class Tracking:
 
 @contextmanager
 def tracking(
-    run_dir: Path, mode: str, project: str, group: str | None, tags: list[str], config: dict[str, Any]
+    run_dir: Path,
+    mode: str,
+    project: str,
+    group: str | None,
+    tags: list[str],
+    config: dict[str, Any],
+    continued_after: int | None = None,
 ) -> Iterator[Tracking]:
     """Opens metrics.csv and W&B (auto | online | offline | disabled) and closes both, whatever happens.
 
+    A run that is continued keeps its W&B run, and the first `continued_after` rows of metrics.csv.
+
     Raises: RuntimeError, if W&B was asked for and is not installed, not logged in or out of reach.
     """
-    metrics = CSVLogger(run_dir, name="", version="")
+    metrics = _open_metrics(run_dir, continued_after)
     tracked = Tracking([metrics], {"W&B": "off"})
     tracked.run = _open_wandb(
-        mode, dir=run_dir, project=project, group=group, tags=tags, name=run_dir.name, config=config
+        mode,
+        dir=run_dir,
+        project=project,
+        group=group,
+        tags=tags,
+        name=run_dir.name,
+        config=config,
+        **_known_to_wandb(run_dir if continued_after is not None else None),
     )
     if tracked.run is not None:
         tracked.loggers.append(WandbLogger(experiment=tracked.run, log_model=False))
@@ -82,6 +100,26 @@ def tracking(
         (run_dir / "hparams.yaml").unlink(missing_ok=True)  # config.yaml says it
         if tracked.run is not None:
             tracked.run.finish(exit_code=int(failed))
+
+
+def _open_metrics(run_dir: Path, continued_after: int | None) -> CSVLogger:
+    """Lightning's logger begins its file anew; the rows to keep go in again first."""
+    kept: list[dict[str, str]] = []
+    if continued_after is not None and (run_dir / METRICS).exists():
+        with (run_dir / METRICS).open(newline="") as stream:
+            rows = islice(csv.DictReader(stream), continued_after)
+            kept = [{key: value for key, value in row.items() if value} for row in rows]
+    metrics = CSVLogger(run_dir, name="", version="")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Experiment logs directory .* exists and is not empty")
+        metrics.experiment.metrics += kept
+    return metrics
+
+
+def _known_to_wandb(run_dir: Path | None) -> dict[str, str]:
+    """The W&B run that a run directory already has, if any: its folders end in the id."""
+    folders = sorted((run_dir / "wandb").glob("*run-*-*")) if run_dir else []
+    return {"id": folders[-1].name.rpartition("-")[2], "resume": "allow"} if folders else {}
 
 
 def _open_wandb(wanted: str, **run: Any) -> Any:
@@ -151,12 +189,12 @@ class Stopwatch(L.Callback):
     """Wall time of training without validation, and what went through in it."""
 
     def __init__(self) -> None:
-        self.seconds = self.paused_at = self.began_at = 0.0
+        self.seconds = self.paused_at = self.began_at = self.before = 0.0
         self.samples = self.steps = 0
         self.tokens: Tensor | int = 0
 
     def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        self.began_at = time.perf_counter()
+        self.began_at = time.perf_counter() - self.before
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
 
@@ -176,6 +214,13 @@ class Stopwatch(L.Callback):
     def on_train_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         self.seconds = time.perf_counter() - self.began_at
 
+    def state_dict(self) -> dict[str, Any]:
+        seconds = time.perf_counter() - self.began_at
+        return {"seconds": seconds, "samples": self.samples, "tokens": int(self.tokens)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.before, self.samples, self.tokens = state["seconds"], state["samples"], state["tokens"]
+
     def throughput(self) -> dict[str, float]:
         """Samples, steps and real tokens a second of training; peak memory of the device or, on a CPU, the process."""
         seconds = max(self.seconds, 1e-9)
@@ -193,7 +238,7 @@ class Stopwatch(L.Callback):
 
 def draw_curves(run_dir: Path) -> Path:
     """figures/curves.png: loss and validation accuracy by step, from metrics.csv."""
-    with (run_dir / "metrics.csv").open(newline="") as stream:
+    with (run_dir / METRICS).open(newline="") as stream:
         rows = list(csv.DictReader(stream))
 
     def series(key: str) -> tuple[list[int], list[float]]:

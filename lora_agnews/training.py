@@ -2,17 +2,18 @@
 
 import logging
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, RichProgressBar
 from transformers.utils import logging as transformers_logging
 
 from lora_agnews import console
 from lora_agnews.budget import count
+from lora_agnews.checkpoint import BEST, Checkpoints, read_checkpoint
 from lora_agnews.config import TrainConfig, TrainerConfig
 from lora_agnews.data.datamodule import AGNewsDataModule
 from lora_agnews.model.adapter import save_adapter
@@ -27,8 +28,10 @@ from lora_agnews.tracking import Stopwatch, Tracking, draw_confusion, draw_curve
 LOG_EVERY_STEPS = 20
 
 
-def train_and_test(config: TrainConfig, encoder: Encoder, run_dir: Path, result: RunResult) -> dict[str, str]:
-    """Fills `result` and `run_dir`; gives back how to look at the metrics.
+def train_and_test(
+    config: TrainConfig, encoder: Encoder, run_dir: Path, result: RunResult, resume: Path | None
+) -> dict[str, str]:
+    """Fills `result` and `run_dir`, from the start or from a checkpoint; gives back how to look at the metrics.
 
     Raises: BudgetExceeded; UserError for bad files; RuntimeError, if the hub or W&B is asked for and out of reach.
     """
@@ -39,12 +42,14 @@ def train_and_test(config: TrainConfig, encoder: Encoder, run_dir: Path, result:
     data = AGNewsDataModule(tokenizer, **asdict(config.data), seed=config.seed)
     data.setup()
     result.data = {"model": encoder.origin, **data.describe()}
+    identity = {"config": result.config_hash, "data": data.fingerprint(), "model": encoder.origin}
+    continued_after = read_checkpoint(resume, identity)["metrics_rows"] if resume else None
     lora = Lora.of(config.model)
     predicted = predict_budget(read_folder(encoder.name, encoder.folder), lora, config.budget.max_trainable)
     model = build_model(encoder, lora, config.seed)
     budget = count(model, predicted.limit)
     assert budget == predicted, f"predicted {predicted}, built {budget}"
-    console.show_budget(budget, encoder.name)
+    console.show_budget(predicted, encoder.name)
     console.show_data(result.data)
 
     optim, logger = config.optim, config.logger
@@ -61,21 +66,22 @@ def train_and_test(config: TrainConfig, encoder: Encoder, run_dir: Path, result:
     )
     result.save(run_dir)
     result.seconds["setup"] = time.perf_counter() - began
-    with tracking(run_dir, logger.wandb, logger.project, logger.group, logger.tags, result.config) as tracked:
-        trainer, stopwatch, best = _trainer(
-            config.trainer, run_dir, len(data.train_rows), config.data.batch_size, tracked
-        )
+    where = (run_dir, logger.wandb, logger.project, logger.group, logger.tags)
+    with tracking(*where, result.config, continued_after) as tracked:
+        checkpoints = Checkpoints(run_dir / "checkpoints", config.trainer.checkpoint_every, identity)
+        stopwatch, best = Stopwatch(), run_dir / "checkpoints" / BEST
+        trainer = _trainer(config, run_dir, len(data.train_rows), tracked, [stopwatch, checkpoints])
         result.environment |= {"precision": trainer.precision, "device": str(trainer.strategy.root_device)}
-        trainer.fit(task, data)
+        trainer.fit(task, data, ckpt_path=resume, weights_only=True)
         stopped_early = _stopped_early(trainer)
-        result.budget = task.budget.to_dict()
+        result.budget = replace(task.budget, r=predicted.r).to_dict()
         result.metrics = {**task.best, "train/loss": round(float(trainer.callback_metrics["train/loss_epoch"]), 6)}
         result.throughput = stopwatch.throughput()
         result.seconds["train"] = stopwatch.seconds
         if data.test is None:
-            trainer.validate(task, data, ckpt_path=best.best_model_path, verbose=False, weights_only=True)
+            trainer.validate(task, data, ckpt_path=best, verbose=False, weights_only=True)
         else:
-            trainer.test(task, data, ckpt_path=best.best_model_path, verbose=False, weights_only=True)
+            trainer.test(task, data, ckpt_path=best, verbose=False, weights_only=True)
             result.metrics |= {
                 key: round(float(value), 6) for key, value in trainer.callback_metrics.items() if "test/" in key
             }
@@ -87,18 +93,16 @@ def train_and_test(config: TrainConfig, encoder: Encoder, run_dir: Path, result:
 
 
 def _trainer(
-    config: TrainerConfig, run_dir: Path, num_rows: int, batch_size: int, tracked: Tracking
-) -> tuple[L.Trainer, Stopwatch, ModelCheckpoint]:
-    stopwatch = Stopwatch()
-    best = ModelCheckpoint(run_dir / "checkpoints", "best", monitor=MONITOR, mode="max", save_last=True)
-    callbacks: list[L.Callback] = [stopwatch, best, ProgressBar()]
+    run: TrainConfig, run_dir: Path, num_rows: int, tracked: Tracking, callbacks: list[L.Callback]
+) -> L.Trainer:
+    config, callbacks = run.trainer, [*callbacks, ProgressBar()]
     if config.early_stopping_patience:
         callbacks.append(EarlyStopping(MONITOR, mode="max", patience=config.early_stopping_patience))
-    batches = -(-num_rows // batch_size)
+    batches = -(-num_rows // run.data.batch_size)
     between = max(1, round(config.val_check_interval * batches))
     if config.max_steps:  # a run too short for a validation would have no best checkpoint
         between = min(between, config.max_steps * config.accumulate)
-    trainer = L.Trainer(
+    return L.Trainer(
         accelerator=config.accelerator,
         devices=1,
         precision=_precision(config),  # type: ignore[arg-type]
@@ -115,7 +119,6 @@ def _trainer(
         enable_model_summary=False,
         default_root_dir=run_dir,
     )
-    return trainer, stopwatch, best
 
 
 def _precision(config: TrainerConfig) -> str:

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from lora_agnews.budget import count
+from lora_agnews.budget import Budget, count
 from lora_agnews.config import UserError
+from lora_agnews.launch import check_overrides, load_points
 from lora_agnews.model.allocation import HEADS, Lora, adapted, largest_ranks, left_out, predict_budget, trained
 from lora_agnews.model.build import adapt
 from lora_agnews.model.shape import FAMILIES, Shape, read_shape, shape_of
+from lora_agnews.plan import plan, predict
 from lora_agnews.task import parameter_groups
 
 MakeLora = Callable[..., Lora]
@@ -205,9 +207,10 @@ def test_layers_are_chosen_as_python_slices_do(
         ({"target_modules": ["quary"]}, r"quary matches no Linear layer.*classifier\.dense.*key.*query.*value"),
         ({"target_modules": ["LayerNorm"]}, "LayerNorm matches no Linear layer"),
         ({"target_modules": ["uery"]}, "uery matches no Linear layer"),
-        ({"target_modules": {"query": 2, "self.query": 4}}, "query stands behind longer names"),
-        ({"layers": [12]}, r"model\.lora\.layers=\[12\].*layers 0 to 11"),
-        ({"layers": "12:"}, r"model\.lora\.layers=12:.*layers 0 to 11"),
+        ({"target_modules": {"query": 2, "self.query": 4}}, "query leaves all to longer names"),
+        ({"target_modules": ["layer.0.attention.self.query"], "layers": [5]}, r"leaves all to .*model\.lora\.layers"),
+        ({"layers": [12]}, r"model\.lora\.layers=\[12\] chooses no layer.*0 to 11"),
+        ({"layers": "12:"}, r"model\.lora\.layers=12: chooses no layer.*0 to 11"),
         ({"init": "orthogonal"}, r"model\.lora\.init=orthogonal needs even ranks.*use r=2"),
         ({"init": "pissa", "r": 769}, r"model\.lora\.init=pissa.*r <= 768"),
     ],
@@ -237,6 +240,32 @@ def test_the_largest_r_fits_and_one_more_does_not(roberta_base: Shape, lora: Mak
             assert r is not None
             assert predict_budget(roberta_base, replace(wanted, r=r)).fits
             assert not predict_budget(roberta_base, replace(wanted, r=r + 1)).fits
+
+
+@pytest.mark.parametrize(
+    ("overrides", "trainable"),
+    [
+        ([], 632_068),
+        (["experiment=seed"], 632_068),
+        (["experiment=lean"], 79_876),
+        (["experiment=best"], 888_580),
+        (["model=roberta_large", "model.head=lora"], 104_452),
+        (["model=distilroberta"], 613_636),
+    ],
+    ids=str,
+)
+def test_the_shipped_recipes_train_what_they_promise(overrides: list[str], trainable: int) -> None:
+    assert predict(check_overrides("train", overrides)).trainable == trainable
+
+
+def test_lean_stays_lean_whatever_is_overridden() -> None:
+    assert not predict(check_overrides("train", ["experiment=lean", "lora.r=3"])).fits
+
+
+@pytest.mark.parametrize("study", ["heads", "rank", "reference", "smoke"])
+def test_the_shipped_studies_can_be_built(study: str) -> None:
+    _, points = load_points([f"study={study}"])
+    assert all(isinstance(budget, Budget) for budget in plan(config for _, config in points))
 
 
 def test_trained_names_of_the_reference_are_adapters_and_head(roberta_base: Shape, lora: MakeLora) -> None:

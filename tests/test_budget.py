@@ -101,7 +101,17 @@ def test_without_one_common_rank_there_is_no_largest_one(roberta_base: Shape, lo
     assert mixed.max_r is None
     with pytest.raises(BudgetExceeded, match="the model trains 1,478,404"):
         mixed.check()
+    assert predict_budget(roberta_base, lora(target_modules={"query": 4, "value": 4})).max_r is None
     assert predict_budget(roberta_base, lora(target_modules=[])).max_r is None
+
+
+def test_layers_that_are_all_called_dense_have_their_own_rows(roberta_base: Shape, lora: MakeLora) -> None:
+    ranks = {"intermediate.dense": 2, "output.dense": 3, "attention.output.dense": 1}
+    modules = predict_budget(roberta_base, lora(target_modules=ranks, bias="lora_only")).modules
+    assert modules["lora intermediate.dense"] == 12 * 2 * (768 + 3072)
+    assert modules["lora output.dense"] == 12 * 3 * (768 + 3072)
+    assert modules["lora attention.output.dense"] == 12 * 1 * (768 + 768)
+    assert modules["bias intermediate.dense"] == 12 * 3072
 
 
 def test_a_tied_parameter_counts_once() -> None:

@@ -56,7 +56,7 @@ def test_result_json_says_what_ran_and_how_well(finished: tuple[Path, Any]) -> N
         result["metrics"]
     )
     assert result["budget"]["trainable"] == sum(result["budget"]["groups"].values()) == 85_252
-    assert result["data"]["train"], result["data"]["test"] == (3600, 1000)
+    assert (result["data"]["train"], result["data"]["val"], result["data"]["test"]) == (3600, 400, 1000)
     assert result["throughput"]["samples_per_second"] > 0
     assert result["throughput"]["peak_memory_bytes"] < 2 * 2**30
     assert result["environment"]["precision"] == "32-true"
@@ -203,7 +203,9 @@ def test_the_budget_command_counts_without_training() -> None:
     assert done.returncode == 0
     found = json.loads(done.stdout)
     assert found.pop("largest_r")["all-linear"] == {"full": 50, "lora": 52, "out_proj": 54}
+    assert sum(found.pop("modules").values()) == 85_252
     assert found == {
+        "model": "tiny",
         "trainable": 85_252,
         "limit": 1_000_000,
         "total": 5_408_260,
@@ -228,19 +230,27 @@ def test_the_budget_of_the_hubs_models_takes_neither_weights_nor_network_nor_thr
     for text in ("of the budget", "of the model", "layers", "largest r that fits", "all-linear", "out_proj"):
         assert text in done.stdout
     assert {"roberta_base": "632,068", "roberta_large": "154,052"}[model] in done.stdout
+    if model == "roberta_base":
+        shown = [line.rstrip() for line in done.stdout.rstrip().splitlines()]
+        assert "\n".join(shown) in (ROOT / "README.md").read_text()
 
 
 def test_the_budget_command_plans_a_space() -> None:
     space = ["model.head=full,lora", "lora.r=1,12", "lora.target_modules=[query,value],[quary]"]
-    done = run_python("-m", "lora_agnews", "budget", "--plan", *space)
+    done = run_python("-m", "lora_agnews", "budget", *space)
     assert done.returncode == 0
     assert "8 points, 3 fit" in done.stdout
     assert "36,036 too many" in done.stdout
     assert done.stdout.count("quary matches no Linear layer") == 1
     points = json.loads(run_python("-m", "lora_agnews", "budget", "--plan", "--json", *space).stdout)
+    assert points[2]["overrides"] == {"model.head": "full", "lora.r": 12, "lora.target_modules": ["query", "value"]}
     assert [point.get("trainable") for point in points] == [630_532, None, 1_036_036, None, 41_476, None, 463_876, None]
     refused = run_python("train.py", "lora.target_modules=[quary]").stderr
     assert refused == f"error: {points[1]['error']}\n"
+
+
+def test_a_plan_of_which_nothing_fits_exits_1() -> None:
+    assert run_python("-m", "lora_agnews", "budget", "--plan", "model=roberta_large", "lora.r=1,2").returncode == 1
 
 
 def test_a_choice_that_does_nothing_is_said() -> None:

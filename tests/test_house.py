@@ -24,10 +24,11 @@ LAYERS = {  # module or package of ours -> what it may import of ours
     "console": {"budget", "config", "result"},
     "task": {"config", "budget"},
     "tracking": {"config", "console", "result"},
-    "training": {"config", "budget", "console", "data", "model", "result", "task", "tracking"},
+    "checkpoint": {"config", "console", "task"},
+    "training": {"config", "budget", "checkpoint", "console", "data", "model", "result", "task", "tracking"},
     "experiment": {"config", "budget", "console", "model", "plan", "result", "training"},
     "plan": {"config", "budget", "model"},
-    "__main__": {"config", "console", "launch", "plan"},
+    "__main__": {"budget", "config", "console", "launch", "plan"},
     "__init__": set(),
 }
 ONE_IMPORTER = {  # a library -> the only places that may import it

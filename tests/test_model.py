@@ -92,6 +92,28 @@ def test_at_step_zero_the_logits_are_the_base_models(lora: MakeLora, change: Cha
     assert torch.equal(found, expected) if exact else torch.allclose(found, expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("rslora", [False, True])
+def test_the_scale_is_alpha_over_r_or_its_root(lora: MakeLora, rslora: bool) -> None:
+    ranks = {"query": 4, "value": 9, "dense": 1}
+    model = build_model(TINY, lora(alpha=6, target_modules=ranks, use_rslora=rslora), seed=0)
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, peft.tuners.lora.LoraLayer)}
+    assert layers
+    for name, layer in layers.items():
+        r = ranks[name.split(".")[-1]]
+        assert layer.r["default"] == r
+        assert layer.scaling["default"] == pytest.approx(6 / (r**0.5 if rslora else r))
+
+
+def test_each_init_begins_with_other_weights(lora: MakeLora) -> None:
+    firsts = {}
+    for init in ("default", "gaussian", "pissa", "olora", "orthogonal"):
+        state = build_model(TINY, lora(r=4, init=init), seed=0).state_dict()
+        query = "base_model.model.roberta.encoder.layer.0.attention.self.query"
+        firsts[init] = float(state[f"{query}.lora_A.default.weight"].square().sum())
+        assert bool(state[f"{query}.lora_B.default.weight"].any()) == (init not in ("default", "gaussian"))
+    assert len({round(size, 6) for size in firsts.values()}) == 5
+
+
 def test_the_first_weights_are_a_function_of_the_seed(lora: MakeLora) -> None:
     first, again, other = (build_model(TINY, lora(), seed).eval() for seed in (0, 0, 1))
     batch = some_batch()

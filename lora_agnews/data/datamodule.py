@@ -1,5 +1,6 @@
 """AG News for Lightning: rows -> disjoint splits -> tokens -> padded batches."""
 
+import hashlib
 import os
 from dataclasses import asdict
 from functools import partial
@@ -8,10 +9,10 @@ from typing import Any
 
 import lightning as L
 import numpy as np
-from torch.utils.data import DataLoader
+import torch
 from transformers import PreTrainedTokenizerBase
 
-from lora_agnews.data.batches import Batch, BucketSampler, collate, in_order
+from lora_agnews.data.batches import BucketSampler, Loader, collate, in_order
 from lora_agnews.data.source import Rows, load_rows
 from lora_agnews.data.split import Overlap, overlap, stratified_split
 from lora_agnews.data.tokens import Tokens, load_tokens
@@ -67,27 +68,38 @@ class AGNewsDataModule(L.LightningDataModule):
             "duplicates": asdict(self.overlap),
         }
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def fingerprint(self) -> str:
+        """Of the training rows' tokens, labels and split: another one is another run."""
+        found = hashlib.blake2b(digest_size=8)
+        labels = np.asarray(self.train.labels if self.train else [])
+        for array in (self.tokens.flat, self.tokens.offsets, labels, self.train_rows, self.val_rows):
+            found.update(np.ascontiguousarray(array).data)
+        return found.hexdigest()
+
+    def train_dataloader(self) -> Loader:
         lengths = self.tokens.lengths[self.train_rows]
-        sampler = BucketSampler(lengths, self.batch_size, self.bucket, self.seed)
+        sampler = BucketSampler(lengths, self.batch_size, self.bucket, self.seed, self._consumed)
         return self._loader(self.train_rows, self.tokens, self.train, sampler)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> Loader:
         batches = in_order(self.tokens.lengths[self.val_rows], self.eval_batch_size)
         return self._loader(self.val_rows, self.tokens, self.train, batches)
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> Loader:
         assert self.test is not None
         batches = in_order(self.test_tokens.lengths, self.eval_batch_size)
         return self._loader(np.arange(len(self.test)), self.test_tokens, self.test, batches)
 
-    def _loader(self, rows: np.ndarray, tokens: Tokens, source: Rows | None, batches: Any) -> DataLoader[Batch]:
+    def _consumed(self) -> int:
+        return 0 if self.trainer is None else self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
+
+    def _loader(self, rows: np.ndarray, tokens: Tokens, source: Rows | None, batches: Any) -> Loader:
         assert source is not None
         pad = self.tokenizer.pad_token_id
         made = partial(collate, tokens=tokens, labels=np.asarray(source.labels), pad=pad)
-        # Batches come as `sampler`: Lightning sets the epoch there, and not on a `batch_sampler`. The gather of a batch
-        # takes 0.1 ms: no worker processes.
-        return DataLoader(rows, sampler=batches, batch_size=None, collate_fn=made)  # type: ignore[arg-type]
+        # The gather of a batch takes 0.1 ms: no worker processes. An own generator, since making an iterator draws from
+        # it, and dropout must not notice how often that happens.
+        return Loader(rows, sampler=batches, batch_size=None, collate_fn=made, generator=torch.Generator())  # type: ignore[arg-type]
 
 
 def _default_cache() -> Path:

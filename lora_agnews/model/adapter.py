@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lora_agnews.config import LABELS
-from lora_agnews.model.build import CHANGES_BASE, load_base
+from lora_agnews.model.allocation import CHANGES_BASE
+from lora_agnews.model.build import load_base
 from lora_agnews.model.encoder import Encoder
 from lora_agnews.model.shape import read_folder
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, replace
+from math import prod
 
 from lora_agnews.budget import HARD_LIMIT, Budget
-from lora_agnews.config import ModelConfig, UserError, spelled
+from lora_agnews.config import ALL_LINEAR, HEADS, ModelConfig, UserError, spelled
 from lora_agnews.model.shape import Shape, Shapes
 
-HEADS = ("full", "lora", "out_proj")
-ALL_LINEAR = "all-linear"
+CHANGES_BASE = ("pissa", "olora")  # what they put into the adapters they take out of the frozen weights
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,19 @@ def adapted(shape: Shape, lora: Lora) -> dict[str, int]:
         number = re.search(r"\.layer\.(\d+)\.", name)
         matching = [target for target in ranks if _names(target, name)]
         target = max(matching, key=len, default="")
+        if number and int(number[1]) not in numbers:
+            continue
         found.add(target)
-        if (name in (dense, out) and lora.head == "out_proj") or (number and int(number[1]) not in numbers):
+        if name in (dense, out) and lora.head == "out_proj":
             continue
         if target:
             chosen[name] = ranks[target]
         elif name == dense and lora.head == "lora":
             chosen[name] = lora.r
-    for target in ranks:
+    for target in ranks if lora.target_modules != ALL_LINEAR else ():
         if target not in found:
             matches = any(_names(target, name) for name in shape.linears)
-            why = "stands behind longer names" if matches else "matches no Linear layer"
+            why = "leaves all to longer names or to model.lora.layers" if matches else "matches no Linear layer"
             raise UserError(
                 f"model.lora.target_modules: {target} {why}, so it would adapt nothing; "
                 f"{shape.name} has {', '.join(_known(shape))}"
@@ -104,9 +106,9 @@ def trained(shape: Shape, lora: Lora) -> Shapes:
 def predict_budget(shape: Shape, lora: Lora, limit: int = HARD_LIMIT) -> Budget:
     """The budget of a run, before anything of the model is built or loaded. Raises: UserError, as `adapted`."""
     found = trained(shape, lora)
-    budget = Budget(limit, shape.total, found)
-    adapters = sum(budget.groups[group] for group in ("lora", "lora_head") if group in budget.groups)
-    return replace(budget, total=shape.total + adapters)
+    adapters = [prod(size) for name, size in found.items() if ".lora_" in name]
+    r = lora.r if adapters and not isinstance(lora.target_modules, dict) else None
+    return Budget(limit, shape.total + sum(adapters), found, r)
 
 
 def what_fits(shape: Shape, lora: Lora, limit: int) -> list[str]:
@@ -157,7 +159,7 @@ def _layers(shape: Shape, layers: str | list[int]) -> set[int]:
         chosen = set()
     if not chosen:
         raise UserError(
-            f"model.lora.layers={str(layers).replace(' ', '')}: {shape.name} has layers 0 to {shape.num_layers - 1}"
+            f"model.lora.layers={spelled(layers)} chooses no layer; {shape.name} has 0 to {shape.num_layers - 1}"
         )
     return chosen
 
@@ -166,7 +168,7 @@ def _check_init(init: str, layer: str, r: int, side: int) -> None:
     """PEFT would fail deep inside, or take a smaller rank than asked for."""
     if init == "orthogonal" and r % 2:
         raise UserError(f"model.lora.init=orthogonal needs even ranks, and {layer} has r={r}; use r={r + 1}")
-    if init in ("pissa", "olora") and r > side:
+    if init in CHANGES_BASE and r > side:
         raise UserError(f"model.lora.init={init} takes r from the layer's own matrix: {layer} allows r <= {side}")
 
 

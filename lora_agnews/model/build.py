@@ -10,12 +10,11 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 from lora_agnews.config import LABELS, UserError
 from lora_agnews.hub import fetch
-from lora_agnews.model.allocation import Lora, adapted, trained
+from lora_agnews.model.allocation import CHANGES_BASE, Lora, adapted, trained
 from lora_agnews.model.encoder import Encoder
 from lora_agnews.model.shape import Shape, read_folder
 
 WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
-CHANGES_BASE = ("pissa", "olora")  # what they put into the adapters they take out of the frozen weights
 
 
 def load_tokenizer(encoder: Encoder, max_length: int) -> PreTrainedTokenizerBase:

@@ -126,20 +126,22 @@ def read_folder(name: str, folder: Path) -> Shape:
 
 def shape_of(name: str, config: dict[str, Any]) -> Shape:
     """The shape that a config.json describes. Raises: UserError, naming the family or the value that is missing."""
-    kind = config.get("model_type")
-    if kind not in FAMILIES:
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if not isinstance(kind, str) or kind not in FAMILIES:
         raise UserError(f"model.name={name}: a {kind} model can't be used; must be one of {', '.join(FAMILIES)}")
     family = FAMILIES[kind]
     names = {"hidden_size": "dim", "intermediate_size": "hidden_dim", "num_hidden_layers": "n_layers"}
-    sizes: dict[str, Any] = {key: config.get(names[key] if kind == "distilbert" else key) for key in names}
-    sizes |= {key: config.get(key) for key in ("vocab_size", "max_position_embeddings")}
-    if family.token_types:
-        sizes["type_vocab_size"] = config.get("type_vocab_size")
-    if family.relative_positions:
-        sizes |= {key: config.get(key) for key in ("relative_attention_num_buckets", "num_attention_heads")}
-    for key, value in sizes.items():
-        if not isinstance(value, int) or value < 1:
-            raise UserError(f"model.name={name}: its config.json has {key}={value}; a whole number from 1 is needed")
+    needed = [*names, "vocab_size", "max_position_embeddings"]
+    needed += ["type_vocab_size"] if family.token_types else []
+    needed += ["relative_attention_num_buckets", "num_attention_heads"] if family.relative_positions else []
+    sizes: dict[str, Any] = {}
+    for key in needed:
+        written = names.get(key, key) if kind == "distilbert" else key
+        sizes[key] = value = config.get(written)
+        if type(value) is not int or value < 1:
+            raise UserError(
+                f"model.name={name}: its config.json has {written}={value}; a whole number from 1 is needed"
+            )
     return Shape(name, family, sizes["num_hidden_layers"], dict(_parameters(family, sizes)))
 
 
