@@ -7,10 +7,12 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from lora_agnews.config import UserError
-from lora_agnews.launch import check_command_line, load_config, refuse
+from lora_agnews.config import TrainConfig, UserError
+from lora_agnews.launch import check_command_line, fail, load_config, refuse
+from lora_agnews.resume import enter
 
 succeeded: list[bool] = []
+begun: tuple[TrainConfig, Path | None] | None = None  # the run that is continued, and its checkpoint
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -19,7 +21,7 @@ def train(values: DictConfig) -> float | None:
 
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     try:
-        result = run_experiment(load_config(values), run_dir)
+        result = run_experiment(*begun, run_dir) if begun else run_experiment(load_config(values), None, run_dir)
     except UserError as error:
         refuse(error, run_dir)
     succeeded.append(result.succeeded)
@@ -27,9 +29,12 @@ def train(values: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    check_command_line("train")
+    resume, overrides = check_command_line("train")
     try:
+        begun = enter(resume, overrides) if resume else None
         train()
+    except UserError as error:
+        fail(str(error), status=2)
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0 if all(succeeded) else 1)

@@ -123,7 +123,6 @@ def read_checkpoint(path: Path, identity: dict[str, str]) -> dict[str, Any]:
         raise UserError(f"{path}: damaged or no checkpoint of this program ({reason}){remedy}") from error
     for key, value in identity.items():
         if found.get(key) != value:
-            raise UserError(
-                f"{path}: the {key} of this run is {value}, that of the checkpoint {found.get(key)}{remedy}"
-            )
+            other = f"{key} {found.get(key)}, this one has {value}"
+            raise UserError(f"{path}: belongs to another run, of {other}{remedy}")
     return checkpoint

@@ -173,6 +173,7 @@ class TrainConfig:
     trainer: TrainerConfig = rule("the loop")
     logger: LoggerConfig = rule("where metrics go")
     budget: BudgetConfig = rule("the limit")
+    resume: str | None = rule("run directory, or one of its checkpoints, to continue; null: a new run")
 
     def __post_init__(self) -> None:
         if self.data.train_file or self.data.test_file:
@@ -182,7 +183,7 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Every value of the run as plain types, both spellings of LoRA folded into `model.lora`."""
         values = dataclasses.asdict(self)
-        del values["lora"]
+        del values["lora"], values["resume"]
         return values
 
 

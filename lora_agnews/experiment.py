@@ -16,13 +16,20 @@ from lora_agnews.result import FILE, RunResult, config_hash, environment
 log = logging.getLogger(__name__)
 
 
-def run_experiment(config: TrainConfig, run_dir: Path) -> RunResult:
+def run_experiment(config: TrainConfig, checkpoint: Path | None, run_dir: Path) -> RunResult:
     """Trains, tests and records one run in `run_dir`; a run that fails is recorded and returned, not raised.
+
+    With `config.resume` it is continued from `checkpoint`, if there is one, and left as it is if it had finished.
 
     Raises: UserError, with nothing recorded, if a value or a file can't be used; KeyboardInterrupt, once recorded.
     """
-    if (run_dir / FILE).exists():
-        raise UserError(f"{run_dir} holds a run already; a run directory is never overwritten")
+    if config.resume:
+        done = _finished(config, run_dir)
+        if done:
+            return done
+        console.notice(f"continuing from {checkpoint or 'the beginning: there is no checkpoint yet'}")
+    elif (run_dir / FILE).exists():
+        raise UserError(f"{run_dir} holds a run already and is never overwritten; to continue it: resume={run_dir}")
     began, values = time.perf_counter(), config.to_dict()
     result = RunResult(values, config.seed, config_hash(values), environment=environment())
     view: dict[str, str] = {}
@@ -36,7 +43,7 @@ def run_experiment(config: TrainConfig, run_dir: Path) -> RunResult:
         encoder = locate(config.model.name, config.model.revision)
         from lora_agnews.training import train_and_test  # torch: seconds that a run without a network need not wait
 
-        view = train_and_test(config, encoder, run_dir, result, resume=None)
+        view = train_and_test(config, encoder, run_dir, result, checkpoint)
     except UserError:
         raise
     except BudgetExceeded as error:
@@ -55,6 +62,20 @@ def run_experiment(config: TrainConfig, run_dir: Path) -> RunResult:
         console.show_result(result, run_dir, view)
     else:
         console.error(f"{result.error}\nrun directory: {run_dir} (train.log has the details)")
+        if (run_dir / "checkpoints" / "last.ckpt").exists():
+            console.notice(f"to continue it: python train.py resume={run_dir}")
     if result.status == "interrupted":
         raise KeyboardInterrupt
     return result
+
+
+def _finished(config: TrainConfig, run_dir: Path) -> RunResult | None:
+    """The record of a run that has nothing left to do."""
+    if not (run_dir / FILE).exists():
+        return None
+    found = RunResult.load(run_dir)
+    more = config.trainer.max_epochs > found.config["trainer"]["max_epochs"]
+    if found.status == "stopped_early" or (found.status == "finished" and not more):
+        console.notice(f"{run_dir} is {found.status.replace('_', ' ')}: nothing to continue")
+        return found
+    return None

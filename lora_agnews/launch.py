@@ -22,6 +22,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, InterpolationResolutionError, OmegaConfBaseException, ValidationError
+from yaml import YAMLError
 
 from lora_agnews.config import StudyConfig, TrainConfig, UserError, allowed, leaves, spelled
 
@@ -62,23 +63,37 @@ def load_config(values: DictConfig, overrides: Sequence[str] = ()) -> TrainConfi
     return config
 
 
-def check_command_line(config_name: str, arguments: Sequence[str] | None = None) -> None:
-    """Exits with status 2 and one message, before anything is created, if a run of it can't be configured.
+def load_saved(path: Path) -> TrainConfig:
+    """The typed config of a run's config.yaml. Raises: UserError, naming the file, if it is none of this version."""
+    try:
+        values = OmegaConf.load(path)
+        schema = OmegaConf.structured(TrainConfig)
+        return load_config(OmegaConf.merge(schema, values, {"lora": None, "resume": None}))  # type: ignore[arg-type]
+    except (OSError, YAMLError, AttributeError, OmegaConfBaseException, UserError) as error:
+        raise UserError(f"{path}: no configuration of this version: {error}") from error
 
-    --help ends here too, with status 0: every key, its value on this command line, what it means and may hold.
+
+def check_command_line(config_name: str, arguments: Sequence[str] | None = None) -> tuple[str | None, list[str]]:
+    """What it says of `resume`, and its overrides.
+
+    Exits with status 2 and one message, before anything is created, if a run of it can't be configured. --help ends
+    here too, with status 0: every key, its value on this command line, what it means and may hold.
     """
     parser = get_args_parser()
     parser.error = lambda message: fail(f"{message}; see python train.py --help", status=2)  # type: ignore[method-assign]
     options = parser.parse_args(arguments)
     if options.hydra_help or options.shell_completion:
-        return
+        return None, []
     try:
         config = check_overrides(config_name, options.overrides, options.multirun)
     except UserError as error:
         fail(str(error), status=2)
+    if config.resume and options.multirun:
+        fail("resume continues one run; leave out -m", status=2)
     if options.help:
         print(help_text(config))
         raise SystemExit(0)
+    return config.resume, options.overrides
 
 
 def check_overrides(config_name: str, overrides: Sequence[str], multirun: bool = False) -> TrainConfig:

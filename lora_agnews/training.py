@@ -21,7 +21,7 @@ from lora_agnews.model.allocation import Lora, predict_budget
 from lora_agnews.model.build import build_model, load_tokenizer
 from lora_agnews.model.encoder import Encoder
 from lora_agnews.model.shape import read_folder
-from lora_agnews.result import RunResult
+from lora_agnews.result import RunResult, config_hash
 from lora_agnews.task import MONITOR, LoRAClassifier
 from lora_agnews.tracking import Stopwatch, Tracking, draw_confusion, draw_curves, tracking
 
@@ -42,7 +42,8 @@ def train_and_test(
     data = AGNewsDataModule(tokenizer, **asdict(config.data), seed=config.seed)
     data.setup()
     result.data = {"model": encoder.origin, **data.describe()}
-    identity = {"config": result.config_hash, "data": data.fingerprint(), "model": encoder.origin}
+    values = result.config | {"trainer": result.config["trainer"] | {"max_epochs": "may grow"}}
+    identity = {"config": config_hash(values), "data": data.fingerprint(), "model": encoder.origin}
     continued_after = read_checkpoint(resume, identity)["metrics_rows"] if resume else None
     lora = Lora.of(config.model)
     predicted = predict_budget(read_folder(encoder.name, encoder.folder), lora, config.budget.max_trainable)

@@ -19,6 +19,7 @@ LAYERS = {  # module or package of ours -> what it may import of ours
     "result": set(),
     "hub": set(),
     "launch": {"config"},
+    "resume": {"config", "launch"},
     "data": {"config", "console", "hub", "data"},
     "model": {"config", "budget", "hub", "model"},
     "console": {"budget", "config", "result"},

@@ -1,17 +1,27 @@
 """A run that was killed and continued is the run that was not: parameters, metrics and curves, bit for bit."""
 
+import copy
 import csv
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
+from conftest import CACHE, ROOT, run_python
 from safetensors.torch import load_file
 
-from lora_agnews.config import TrainConfig
+from lora_agnews.checkpoint import read_checkpoint
+from lora_agnews.config import TrainConfig, UserError
 from lora_agnews.launch import check_overrides
 from lora_agnews.model.encoder import locate
 from lora_agnews.result import RunResult, config_hash
+from lora_agnews.resume import continued, find_run
 from lora_agnews.task import LoRAClassifier
 from lora_agnews.training import train_and_test
 
@@ -107,3 +117,134 @@ def test_a_killed_and_continued_run_is_the_uninterrupted_one(
     metrics, remains = whole
     assert result.metrics == metrics
     torch.testing.assert_close(left(tmp_path), remains, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_at_the_next_step_and_ends_the_run(
+    config: TrainConfig,
+    whole: tuple[dict[str, float], dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    before = signal.getsignal(number)
+    step, calls = LoRAClassifier.training_step, iter(range(100))
+
+    def signalled(task: LoRAClassifier, *arguments: Any) -> Any:
+        if next(calls) == 2:
+            os.kill(os.getpid(), number)
+        return step(task, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LoRAClassifier, "training_step", signalled)
+        with pytest.raises(SystemExit):
+            train(tmp_path, config)
+    assert signal.getsignal(number) == before
+    assert "once more stops at once" in capfd.readouterr().err
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == 3
+    assert train(tmp_path, config, last).metrics == whole[0]
+
+
+def test_a_damaged_or_foreign_checkpoint_is_refused_with_its_path_and_the_one_before(
+    config: TrainConfig, whole: tuple[dict[str, float], dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill(monkeypatch, "training_step", 12, tmp_path, config)
+    last, previous = (tmp_path / "checkpoints" / name for name in ("last.ckpt", "previous.ckpt"))
+    content = last.read_bytes()
+    with pytest.raises(UserError, match=r"last\.ckpt: belongs to another run, of data .*resume=.*previous\.ckpt"):
+        read_checkpoint(last, {"data": "other"})
+    for damaged in (content[: len(content) // 2], b"", b"not a checkpoint"):
+        last.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"last\.ckpt: damaged or no checkpoint.*resume=.*previous\.ckpt"):
+            train(tmp_path, config, last)
+    assert train(tmp_path, config, previous).metrics == whole[0]
+
+
+def test_other_rows_are_another_run(config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kill(monkeypatch, "training_step", 6, tmp_path, config)
+    assert config.data.train_file
+    rows = Path(config.data.train_file).read_text()
+    changed = tmp_path / "changed.csv"
+    changed.write_text(rows.replace("war 0", "peace 0"))
+    other = copy.deepcopy(config)
+    other.data.train_file = str(changed)
+    values = config.to_dict()
+    result = RunResult(values, config.seed, config_hash(values))
+    with pytest.raises(UserError, match="belongs to another run, of data"):
+        train_and_test(other, locate("tiny", None), tmp_path, result, tmp_path / "checkpoints" / "last.ckpt")
+
+
+BEGAN = ["experiment=quickstart", "lora.r=2", "seed=5"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        ([], None),
+        (BEGAN, None),
+        (["experiment=quickstart"], "model.lora.r=4"),
+        (["trainer.max_epochs=9"], None),
+        (["trainer.max_epochs=1"], "trainer.max_epochs=1"),
+        (["seed=0"], "seed=0"),
+        (["model.lora.r=3"], "model.lora.r=3"),
+        (["experiment=best"], "model.lora.r=8"),
+        (["logger.wandb=online"], "logger.wandb=online"),
+    ],
+)
+def test_only_max_epochs_may_grow(tmp_path: Path, overrides: list[str], key: str | None) -> None:
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(check_overrides("train", BEGAN).to_dict()))
+    line = [f"resume={tmp_path}", *overrides]
+    if key is None:
+        found = continued(str(tmp_path), line)
+        assert (found.seed, found.model.lora.r) == (5, 2)
+        assert found.trainer.max_epochs == (9 if "trainer.max_epochs=9" in overrides else 2)
+    else:
+        with pytest.raises(UserError, match=rf"{key}.*only trainer\.max_epochs may grow"):
+            continued(str(tmp_path), line)
+
+
+@pytest.mark.parametrize("name", ["nothing", "checkpoints/last.ckpt", "config.yaml"])
+def test_a_place_without_a_run_is_told(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=f"resume={tmp_path}/{name}: no"):
+        find_run(f"{tmp_path}/{name}")
+
+
+def test_a_saved_configuration_that_does_not_fit_is_told(tmp_path: Path) -> None:
+    for text in ("seed: x", "a: [", "unknown: 1", ""):
+        (tmp_path / "config.yaml").write_text(text)
+        with pytest.raises(UserError, match=r"config\.yaml: no configuration of this version"):
+            continued(str(tmp_path), [])
+
+
+def test_a_run_killed_at_once_and_continued_by_the_command_line(tmp_path: Path) -> None:
+    command = [
+        "train.py",
+        "experiment=quickstart",
+        "trainer.max_steps=6",
+        "data.max_length=16",
+        "logger.wandb=disabled",
+    ]
+    command += ["trainer.checkpoint_every=1"]
+    with subprocess.Popen(
+        [sys.executable, *command, f"hydra.run.dir={tmp_path}/run"],
+        cwd=ROOT,
+        env=os.environ | {"XDG_CACHE_HOME": CACHE},
+    ) as running:
+        while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists() and running.poll() is None:
+            time.sleep(0.01)
+        running.kill()
+    assert not (tmp_path / "run" / "figures").exists()
+    done = run_python("train.py", f"resume={tmp_path}/run")
+    assert done.returncode == 0, done.stderr
+    whole = run_python(*command, f"hydra.run.dir={tmp_path}/whole")
+    assert whole.returncode == 0, whole.stderr
+    results = [RunResult.load(tmp_path / name) for name in ("run", "whole")]
+    assert results[0].metrics == results[1].metrics
+    assert results[0].status == "finished"
+    adapters = [(tmp_path / name / "adapter" / "adapter_model.safetensors").read_bytes() for name in ("run", "whole")]
+    assert adapters[0] == adapters[1]
+    again = run_python("train.py", f"resume={tmp_path}/run")
+    assert again.returncode == 0
+    assert again.stderr == f"note: {tmp_path}/run is finished: nothing to continue\n"

@@ -85,7 +85,7 @@ def save_adapter(model: peft.PeftModel, encoder: Encoder, folder: Path) -> None:
     save_file(
         {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
         folder / WEIGHTS,
-        metadata={"format": "pt", "init": init, "alpha": str(alpha)},
+        metadata={"lora_agnews": json.dumps({"init": init, "alpha": alpha})},  # one key: their order is random
     )
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True, default=str) + "\n")
     source = encoder.name if encoder.origin.startswith("hub:") else encoder.folder
@@ -99,12 +99,12 @@ def load_adapter(folder: Path, encoder: Encoder) -> peft.PeftModel:
     """The model that `save_adapter` saved, in eval mode: the same logits, bit for bit."""
     model = peft.PeftModel.from_pretrained(load_base(encoder), folder)
     with safe_open(folder / WEIGHTS, "pt") as file:
-        made = file.metadata()
+        made = json.loads(file.metadata()["lora_agnews"])
     if made["init"] in CHANGES_BASE:
         head = read_folder(encoder.name, encoder.folder).head
         for name, layer in _adapted(model).items():
             if name not in head:
-                _take_the_first_out_of_the_base(layer, int(made["alpha"]))
+                _take_the_first_out_of_the_base(layer, made["alpha"])
     return model.eval()
 
 
