@@ -141,6 +141,7 @@ class TrainerConfig:
     accumulate: int = rule("batches whose gradients make one step", low=1, high=65536)
     early_stopping_patience: int = rule("validations without a better one before stopping; 0: never", low=0)
     val_check_interval: float = rule("share of an epoch between validations", above=0, high=1)
+    compile: bool = rule("torch.compile the model: faster on a GPU after a minute, slower on a CPU")
     checkpoint_every: int = rule("optimizer steps between checkpoints; there is one after each validation too", low=1)
     deterministic: bool = rule("only algorithms that give the same bits each time")
 

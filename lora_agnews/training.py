@@ -18,14 +18,15 @@ from lora_agnews.config import TrainConfig, TrainerConfig
 from lora_agnews.data.datamodule import AGNewsDataModule
 from lora_agnews.model.adapter import save_adapter
 from lora_agnews.model.allocation import Lora, predict_budget
-from lora_agnews.model.build import build_model, load_tokenizer
+from lora_agnews.model.build import build_model, hold_frozen_layers_in, load_tokenizer
 from lora_agnews.model.encoder import Encoder
 from lora_agnews.model.shape import read_folder
 from lora_agnews.result import RunResult, config_hash
 from lora_agnews.task import MONITOR, LoRAClassifier
 from lora_agnews.tracking import Stopwatch, Tracking, draw_confusion, draw_curves, tracking
 
-LOG_EVERY_STEPS = 20
+LOG_EVERY_STEPS = 50
+HALF = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 
 def train_and_test(
@@ -73,6 +74,10 @@ def train_and_test(
         stopwatch, best = Stopwatch(), run_dir / "checkpoints" / BEST
         trainer = _trainer(config, run_dir, len(data.train_rows), tracked, [stopwatch, checkpoints])
         result.environment |= {"precision": trainer.precision, "device": str(trainer.strategy.root_device)}
+        if trainer.precision in HALF:
+            hold_frozen_layers_in(HALF[trainer.precision], model)
+        if config.trainer.compile:
+            model.compile(dynamic=True)  # in place: the names in checkpoints stay
         trainer.fit(task, data, ckpt_path=resume, weights_only=True)
         stopped_early = _stopped_early(trainer)
         result.budget = replace(task.budget, r=predicted.r).to_dict()

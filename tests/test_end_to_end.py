@@ -153,6 +153,17 @@ def test_a_run_over_the_budget_is_recorded_and_exits_1(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+@pytest.mark.slow
+def test_a_compiled_run_trains_and_keeps_its_names(finished: tuple[Path, Any], tmp_path: Path) -> None:
+    done = train(tmp_path / "run", "trainer.compile=true")
+    assert done.returncode == 0, done.stderr
+    both = (finished[0], tmp_path / "run")
+    saved = [torch.load(each / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for each in both]
+    assert saved[0].keys() == saved[1].keys()
+    losses = [RunResult.load(each).metrics["test/loss"] for each in both]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-3)
+
+
 def test_an_early_stop_is_a_success(tmp_path: Path) -> None:
     done = train(
         tmp_path / "run", "trainer.max_steps=null", "optim.lr=1e-12", "trainer.early_stopping_patience=1",

@@ -18,7 +18,7 @@ from lora_agnews.budget import count, trainable_parameters
 from lora_agnews.config import LABELS, UserError
 from lora_agnews.model.adapter import load_adapter, save_adapter
 from lora_agnews.model.allocation import Lora, predict_budget
-from lora_agnews.model.build import build_model, load_base, load_tokenizer
+from lora_agnews.model.build import build_model, hold_frozen_layers_in, load_base, load_tokenizer
 from lora_agnews.model.encoder import locate
 from lora_agnews.model.shape import read_shape
 
@@ -131,6 +131,31 @@ def test_dropout_is_on_in_training_and_off_in_evaluation(lora: MakeLora) -> None
         assert not torch.equal(model(**batch).logits, model(**batch).logits)
         model.eval()
         assert torch.equal(model(**batch).logits, model(**batch).logits)
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize(
+    "change", [{}, {"head": "lora", "bias": "lora_only"}, {"init": "pissa"}, {"use_dora": True}], ids=str
+)
+def test_frozen_layers_in_half_give_the_bits_of_plain_autocast(lora: MakeLora, change: Change, mode: str) -> None:
+    """Logits, loss and every gradient, with dropout in train mode."""
+    found = []
+    for held in (False, True):
+        model = build_model(TINY, lora(r=2, **change), seed=0)
+        torch.manual_seed(1)
+        shake(model)
+        if held:
+            hold_frozen_layers_in(torch.bfloat16, model)
+        model.train(mode == "train")
+        torch.manual_seed(2)
+        with torch.autocast("cpu", torch.bfloat16):
+            output = model(**some_batch(), labels=torch.tensor([0, 1, 2, 3]))
+        output.loss.backward()
+        gradients = {name: parameter.grad for name, parameter in trainable_parameters(model).items()}
+        halves = sum(parameter.dtype == torch.bfloat16 for parameter in model.parameters())
+        assert halves == (2 * 4 * (4 if change.get("bias") else 6) if held and not change.get("use_dora") else 0)
+        found.append((output.logits, output.loss, gradients))
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
 
 
 def test_padding_does_not_change_a_rows_logits(lora: MakeLora) -> None:

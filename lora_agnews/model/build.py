@@ -84,6 +84,19 @@ def adapt(model: nn.Module, shape: Shape, lora: Lora) -> peft.PeftModel:
     return wrapped.train()  # from_pretrained gives eval mode, and Lightning keeps the mode it finds
 
 
+def hold_frozen_layers_in(dtype: torch.dtype, model: peft.PeftModel) -> None:
+    """Keeps the encoder's frozen Linear layers in the dtype that autocast would cast them to again at every step.
+
+    Logits, loss and gradients are those of plain autocast, bit for bit. Not where DoRA takes norms of them in float32.
+    """
+    if model.peft_config["default"].use_dora:
+        return
+    for name, module in model.named_modules():
+        trained = any(parameter.requires_grad for parameter in module.parameters())
+        if isinstance(module, nn.Linear) and ".layer." in name and not trained:
+            module.to(dtype)
+
+
 def _adapter_weights(model: nn.Module) -> dict[str, Tensor]:
     return {
         name: value.detach().cpu().clone()
