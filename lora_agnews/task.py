@@ -59,8 +59,8 @@ class LoRAClassifier(L.LightningModule):
         self.schedule, self.warmup_fraction = SCHEDULES[schedule], warmup_fraction
         self.train_criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.criterion = nn.CrossEntropyLoss()
-        self.train_loss = MeanMetric()
-        self.eval_loss = MeanMetric()
+        self.train_loss = MeanMetric(nan_strategy="disable")  # else each update waits for the device to look for a NaN
+        self.eval_loss = MeanMetric(nan_strategy="disable")
         self.scores = MetricCollection(
             {
                 "accuracy": MulticlassAccuracy(len(LABELS), average="micro"),

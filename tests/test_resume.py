@@ -130,6 +130,16 @@ def test_a_killed_and_continued_run_is_the_uninterrupted_one(
     torch.testing.assert_close(left(tmp_path), remains, rtol=0, atol=0)
 
 
+def test_a_run_is_the_same_before_and_after_another_in_one_process(
+    config: TrainConfig, whole: tuple[dict[str, float], dict[str, Any]], tmp_path: Path
+) -> None:
+    other = copy.deepcopy(config)
+    other.seed, other.model.lora.dropout = 1, 0.0
+    assert train(tmp_path / "other", other).metrics != whole[0]
+    assert train(tmp_path / "again", config).metrics == whole[0]
+    torch.testing.assert_close(left(tmp_path / "again"), whole[1], rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_at_the_next_step_and_ends_the_run(
     config: TrainConfig,

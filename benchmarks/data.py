@@ -1,0 +1,60 @@
+"""The data path: rows tokenised a second, the start from the cache, batches a second, padded tokens per real one.
+
+python -m benchmarks.data --train-file train.csv.gz
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.train import SHIPPED_ROWS
+from lora_agnews.data.datamodule import AGNewsDataModule
+from lora_agnews.model.build import load_tokenizer
+from lora_agnews.model.encoder import locate
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="tiny", help="whose tokenizer: tiny, a local folder or a hub id")
+    parser.add_argument("--train-file", default=SHIPPED_ROWS)
+    parser.add_argument("--batch-size", type=int, default=32)
+    args = parser.parse_args()
+    tokenizer = load_tokenizer(locate(args.model, None), 256)
+
+    def prepare(cache: str, bucket: int) -> tuple[AGNewsDataModule, float]:
+        began = time.perf_counter()
+        data = AGNewsDataModule(
+            tokenizer,
+            source="files",
+            train_file=args.train_file,
+            test_file=None,
+            max_length=256,
+            val_fraction=0.1,
+            batch_size=args.batch_size,
+            eval_batch_size=64,
+            bucket=bucket,
+            cache_dir=cache,
+            seed=0,
+        )
+        data.setup()
+        return data, time.perf_counter() - began
+
+    with tempfile.TemporaryDirectory() as cache:
+        data, first = prepare(cache, 50)
+        rows = len(data.train_rows) + len(data.val_rows)
+        print(f"{rows:,} rows of {Path(args.train_file).name}")
+        print(f"first start   {first:6.2f} s, {rows / first:,.0f} rows/s read, split and tokenised")
+        print(f"second start  {prepare(cache, 50)[1]:6.2f} s, tokens from the cache")
+        for bucket in (50, 0):
+            data, _ = prepare(cache, bucket)
+            began, padded, real, batches = time.perf_counter(), 0, 0, 0
+            for batch in data.train_dataloader():
+                padded, batches = padded + batch["input_ids"].numel(), batches + 1
+                real += int(batch["attention_mask"].sum())
+            speed = batches / (time.perf_counter() - began)
+            print(f"bucket={bucket:<3}    {padded / real:6.3f} padded tokens per real one, {speed:,.0f} batches/s")
+
+
+if __name__ == "__main__":
+    main()
