@@ -184,10 +184,39 @@ def test_without_a_test_file_the_run_says_so(tmp_path: Path) -> None:
 
 
 def test_16_mixed_without_a_gpu_is_said_and_recorded(tmp_path: Path) -> None:
-    done = train(tmp_path / "run", "trainer.precision=16-mixed", "trainer.accelerator=cpu")
-    assert done.returncode == 0
+    others = [
+        "model.head=lora",
+        "lora.r=2",
+        "lora.alpha=7",
+        "lora.dropout=0.25",
+        "lora.target_modules={query:3,value:2}",
+    ]
+    others += ["lora.layers=-2:", "lora.bias=lora_only", "lora.use_rslora=true", "lora.use_dora=true"]
+    others += ["lora.init=gaussian", "optim.lora_plus_ratio=4", "optim.lr=1e-3", "optim.schedule=constant"]
+    done = train(tmp_path / "run", "trainer.precision=16-mixed", "trainer.accelerator=cpu", *others)
+    assert done.returncode == 0, done.stderr
     assert "needs an NVIDIA GPU" in done.stderr
-    assert RunResult.load(tmp_path / "run").environment["precision"] == "32-true"
+    result = RunResult.load(tmp_path / "run")
+    assert result.environment["precision"] == "32-true"
+    # and every key of the adapters has reached PEFT and the optimizer
+    written = json.loads((tmp_path / "run" / "adapter" / "adapter_config.json").read_text())
+    expected = {
+        "r": 2,
+        "lora_alpha": 7,
+        "lora_dropout": 0.25,
+        "bias": "lora_only",
+        "use_rslora": True,
+        "use_dora": True,
+    }
+    assert {key: written[key] for key in expected} == expected
+    assert written["init_lora_weights"] == "gaussian"
+    queries = {f"roberta.encoder.layer.{layer}.attention.self.query": 3 for layer in (2, 3)}
+    assert written["rank_pattern"] == queries
+    assert len(written["target_modules"]) == 2 * 2 + 1
+    saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    groups = saved["optimizer_states"][0]["param_groups"]
+    assert [group["initial_lr"] for group in groups] == [1e-3, 4e-3]
+    assert result.budget["groups"].keys() == {"lora", "lora_head", "head", "bias"}
 
 
 def test_it_learns_32_rows_by_heart(tmp_path: Path) -> None:
