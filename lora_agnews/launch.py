@@ -44,6 +44,8 @@ Fine-tunes RoBERTa with LoRA on AG News under a hard budget of 1,000,000 trainab
   python train.py                           roberta-base on AG News from the Hugging Face hub
   python train.py model.lora.r=2            any value below; lora.r=2 is the same key
   python train.py -m lora.r=1,2,4 seed=0,1  one run for each combination
+  python train.py resume=RUN_DIR            continues that run exactly where it stopped
+  python -m lora_agnews budget lora.r=4     what it would train, and the largest r that fits
 
 Flags: -m, --multirun; --cfg job --resolve shows the config and runs nothing; --hydra-help: all.
 Put a value with special characters into two pairs of quotes: 'data.train_file="my rows, 1.csv"'.

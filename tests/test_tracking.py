@@ -270,3 +270,33 @@ def test_two_runs_of_one_process_are_two_runs(tmp_path: Path, nobody: pytest.Mon
     for name in ("first", "second"):
         track(tmp_path / name, "offline")
         assert len(list((tmp_path / name).glob("wandb/offline-run-*"))) == 1
+
+
+CONTINUED = """
+import sys
+from pathlib import Path
+
+from lora_agnews.tracking import tracking
+
+for after, steps in ((None, (1, 2, 3)), (2, (3, 4))):
+    with tracking(Path(sys.argv[1]), "offline", "project", None, [], {}, after) as tracked:
+        for step in steps:
+            for logger in tracked.loggers:
+                logger.log_metrics({"val/accuracy": step / 10}, step)
+        print(tracked.run.id)
+"""
+
+
+def test_a_continued_run_keeps_its_wandb_run_and_the_rows_up_to_its_checkpoint(tmp_path: Path) -> None:
+    done = run(tmp_path, "-c", CONTINUED, str(tmp_path / "run"))
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.split()
+    assert first == second
+    assert len(list((tmp_path / "run" / "wandb").glob(f"offline-run-*-{first}"))) == 2
+    with (tmp_path / "run" / "metrics.csv").open(newline="") as stream:
+        assert [(row["step"], row["val/accuracy"]) for row in csv.DictReader(stream)] == [
+            ("1", "0.1"),
+            ("2", "0.2"),
+            ("3", "0.3"),
+            ("4", "0.4"),
+        ]
