@@ -22,9 +22,9 @@ class Checkpoints(Checkpoint):
     """last.ckpt every `every` steps and after each validation, the one before it, and best.ckpt.
 
     From the last batch before a validation to the end of it there is no checkpoint, nor between the batches of one
-    step, nor at a step that is logged, nor after the validation that stops a run early: Lightning would not come back
-    to the same place. What a kill in between costs is done again, bit for bit. Ctrl-C and SIGTERM (Slurm) wait for the
-    next checkpoint; a second one does not.
+    step, nor at a step that is logged, nor after the validation that ends a run before its last epoch: Lightning would
+    not come back to the same place. What a kill in between costs is done again, bit for bit. Ctrl-C and SIGTERM (Slurm)
+    wait for the next checkpoint; a second one does not.
     """
 
     def __init__(self, folder: Path, every: int, identity: dict[str, str]) -> None:
@@ -58,14 +58,18 @@ class Checkpoints(Checkpoint):
         if accuracy > self.best_accuracy:
             self.best_accuracy = accuracy
             self._save(trainer, BEST)
-        if not trainer.should_stop:
+        if not trainer.should_stop and not self._reached_max_steps(trainer):
             self._save_last(trainer)
 
     def on_exception(self, trainer: L.Trainer, task: L.LightningModule, exception: BaseException) -> None:
         self._release()
 
     def on_train_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        if self._reached_max_steps(trainer):  # Lightning will skip the fit that begins here
+            self._save_last(trainer)
         self._release()
+        if self.stopping:
+            raise KeyboardInterrupt
 
     def on_save_checkpoint(self, trainer: L.Trainer, task: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["run"] = self.identity
@@ -77,6 +81,9 @@ class Checkpoints(Checkpoint):
     def on_load_checkpoint(self, trainer: L.Trainer, task: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         self.random, self.best_accuracy = checkpoint["random"], checkpoint["best_accuracy"]
         self.saved_at = checkpoint["global_step"]
+
+    def _reached_max_steps(self, trainer: L.Trainer) -> bool:
+        return trainer.global_step == trainer.max_steps
 
     def _save_last(self, trainer: L.Trainer) -> None:
         for logger in trainer.loggers:

@@ -1,9 +1,12 @@
 """A whole run and its record: budget, encoder, training and test, and how it ended."""
 
+import fcntl
 import logging
 import os
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lora_agnews import console
@@ -23,15 +26,21 @@ def run_experiment(config: TrainConfig, checkpoint: Path | None, run_dir: Path) 
 
     Raises: UserError, with nothing recorded, if a value or a file can't be used; KeyboardInterrupt, once recorded.
     """
-    if config.resume:
-        done = _finished(config, run_dir)
-        if done:
-            return done
-        console.notice(f"continuing from {checkpoint or 'the beginning: there is no checkpoint yet'}")
-    elif (run_dir / FILE).exists():
-        raise UserError(f"{run_dir} holds a run already and is never overwritten; to continue it: resume={run_dir}")
+    with _alone_in(run_dir):
+        before = RunResult.load(run_dir) if (run_dir / FILE).exists() else None
+        if before and not config.resume:
+            raise UserError(f"{run_dir} holds a run already and is never overwritten; to continue it: resume={run_dir}")
+        if before and _has_nothing_left(before, config):
+            console.notice(f"{run_dir} is {before.status.replace('_', ' ')}: nothing to continue")
+            return before
+        if config.resume:
+            console.notice(f"continuing from {checkpoint or 'the beginning: there is no checkpoint yet'}")
+        return _run(config, checkpoint, run_dir, before.metrics if before else {})
+
+
+def _run(config: TrainConfig, checkpoint: Path | None, run_dir: Path, metrics: dict[str, float]) -> RunResult:
     began, values = time.perf_counter(), config.to_dict()
-    result = RunResult(values, config.seed, config_hash(values), environment=environment())
+    result = RunResult(values, config.seed, config_hash(values), metrics=metrics, environment=environment())
     view: dict[str, str] = {}
     try:
         budget = predict(config)
@@ -69,13 +78,19 @@ def run_experiment(config: TrainConfig, checkpoint: Path | None, run_dir: Path) 
     return result
 
 
-def _finished(config: TrainConfig, run_dir: Path) -> RunResult | None:
-    """The record of a run that has nothing left to do."""
-    if not (run_dir / FILE).exists():
-        return None
-    found = RunResult.load(run_dir)
+def _has_nothing_left(found: RunResult, config: TrainConfig) -> bool:
     more = config.trainer.max_epochs > found.config["trainer"]["max_epochs"]
-    if found.status == "stopped_early" or (found.status == "finished" and not more):
-        console.notice(f"{run_dir} is {found.status.replace('_', ' ')}: nothing to continue")
-        return found
-    return None
+    return found.status == "stopped_early" or (found.status == "finished" and not more)
+
+
+@contextmanager
+def _alone_in(run_dir: Path) -> Iterator[None]:
+    """Two processes in one run directory would mix their files. Raises: UserError."""
+    folder = os.open(run_dir, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise UserError(f"{run_dir}: another process is at work on this run") from error
+    finally:
+        os.close(folder)

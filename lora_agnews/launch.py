@@ -65,6 +65,15 @@ def load_config(values: DictConfig, overrides: Sequence[str] = ()) -> TrainConfi
     return config
 
 
+def set_by(group: str, choice: str) -> set[str]:
+    """The keys that a file of conf/ sets."""
+    values = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{choice}.yaml"))
+    assert isinstance(values, dict)
+    keys = {f"{section!s}.{key!s}" for section, inner in values.items() if isinstance(inner, dict) for key in inner}
+    keys |= {f"{group}.{key!s}" for key, value in values.items() if not isinstance(value, dict)}
+    return {ALIASES.get(key, key) for key in keys} & set(RULES)
+
+
 def load_saved(path: Path) -> TrainConfig:
     """The typed config of a run's config.yaml. Raises: UserError, naming the file, if it is none of this version."""
     try:
@@ -90,8 +99,8 @@ def check_command_line(config_name: str, arguments: Sequence[str] | None = None)
         config = check_overrides(config_name, options.overrides, options.multirun)
     except UserError as error:
         fail(str(error), status=2)
-    if config.resume and options.multirun:
-        fail("resume continues one run; leave out -m", status=2)
+    if config.resume and (options.multirun or options.cfg):
+        fail("resume continues one run, with its own configuration; leave out -m and --cfg", status=2)
     if options.help:
         print(help_text(config))
         raise SystemExit(0)

@@ -51,12 +51,13 @@ class RunResult:
         return self.status in SUCCEEDED
 
     def save(self, run_dir: Path) -> None:
-        """Writes RUN_DIR/config.yaml, and RUN_DIR/result.json whole or not at all."""
-        (run_dir / "config.yaml").write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")
-        text = json.dumps(asdict(self), indent=2, default=str) + "\n"
-        unfinished = run_dir / f".{FILE}.{os.getpid()}"
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(run_dir / FILE)
+        """Writes RUN_DIR/config.yaml and RUN_DIR/result.json, each whole or not at all."""
+        texts = {"config.yaml": yaml.safe_dump(self.config, sort_keys=False)}
+        texts[FILE] = json.dumps(asdict(self), indent=2, default=str) + "\n"
+        for name, text in texts.items():
+            unfinished = run_dir / f".{name}.{os.getpid()}"
+            unfinished.write_text(text, encoding="utf-8")
+            unfinished.replace(run_dir / name)
 
     @classmethod
     def load(cls, run_dir: Path) -> "RunResult":

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lora_agnews.config import TrainConfig, UserError, leaves, spelled
-from lora_agnews.launch import ALIASES, check_overrides, load_saved
+from lora_agnews.launch import ALIASES, GROUPS, check_overrides, load_saved, set_by
 
 GROWS = "trainer.max_epochs"
 
 
 def find_run(resume: str) -> tuple[Path, Path | None]:
     """Run directory and checkpoint, None if there is none yet. Raises: UserError, if no run lies there."""
-    path = Path(resume).expanduser()
+    path = Path(resume).expanduser().absolute()
     run_dir = path.parent.parent if path.suffix == ".ckpt" else path
     checkpoint = path if path.suffix == ".ckpt" else path / "checkpoints" / "last.ckpt"
     if not (run_dir / "config.yaml").is_file():
@@ -31,7 +31,9 @@ def continued(resume: str, overrides: Sequence[str]) -> TrainConfig:
     saved = load_saved(run_dir / "config.yaml")
     configs = (check_overrides("train", overrides), check_overrides("train", []), saved)
     wanted, default, begun = ({key: value for key, _, value in leaves(config)} for config in configs)
-    named = {ALIASES.get(name, name) for name in (each.lstrip("+").partition("=")[0] for each in overrides)}
+    named = set[str]()
+    for name, _, choice in (override.lstrip("+").partition("=") for override in overrides):
+        named |= set_by(name, choice) if name in GROUPS else {ALIASES.get(name, name)}
     for key in wanted:
         asked = key in named or wanted[key] != default[key]
         if key == "resume" or not asked or wanted[key] == begun[key]:
@@ -50,8 +52,12 @@ def enter(resume: str, overrides: Sequence[str]) -> tuple[TrainConfig, Path | No
     """Lets Hydra work in the run's own directory. Raises: UserError, as the two above."""
     run_dir, checkpoint = find_run(resume)
     config = continued(resume, overrides)
+    for override in overrides:
+        if override.lstrip("+~").startswith("hydra"):
+            raise UserError(f"{override}: a run that is continued stays where it is; leave it out")
+    quoted = str(run_dir).replace("\\", "\\\\").replace('"', '\\"').replace("${", "\\${")
     at = next(i for i, argument in enumerate(sys.argv) if argument.lstrip("+").startswith("resume="))
-    sys.argv.insert(at, f'hydra.run.dir="{run_dir}"')
+    sys.argv.insert(at, f'hydra.run.dir="{quoted}"')
     return config, checkpoint
 
 

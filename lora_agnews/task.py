@@ -59,7 +59,9 @@ class LoRAClassifier(L.LightningModule):
         self.schedule, self.warmup_fraction = SCHEDULES[schedule], warmup_fraction
         self.train_criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.criterion = nn.CrossEntropyLoss()
-        self.train_loss = MeanMetric(nan_strategy="disable")  # else each update waits for the device to look for a NaN
+        # A look for NaN would wait for the device at each update. Without it torchmetrics 1.9 ignores weights, so a loss
+        # is repeated for each of its rows.
+        self.train_loss = MeanMetric(nan_strategy="disable")
         self.eval_loss = MeanMetric(nan_strategy="disable")
         self.scores = MetricCollection(
             {
@@ -70,6 +72,7 @@ class LoRAClassifier(L.LightningModule):
             },
             compute_groups=[["accuracy"], ["macro_f1", "f1"], ["confusion"]],
         )
+        self.epoch_loss = math.nan  # mean training loss of the last whole epoch, or of what max_steps left of it
         self.best: dict[str, float] = {}  # metrics of the best validation so far
         self.confusion = torch.zeros(len(LABELS), len(LABELS), dtype=torch.long)  # rows: true; of the last evaluation
 
@@ -101,12 +104,13 @@ class LoRAClassifier(L.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         loss: Tensor = self.train_criterion(self(batch["input_ids"], batch["attention_mask"]), batch["labels"])
-        self.train_loss.update(loss.detach(), len(batch["labels"]))
+        self.train_loss.update(loss.detach().expand(len(batch["labels"])))
         self.log("train/loss", loss.detach())
         return loss
 
     def on_train_epoch_end(self) -> None:
-        self.log("train/loss_epoch", self.train_loss.compute())
+        self.epoch_loss = round(float(self.train_loss.compute()), 6)
+        self.log("train/loss_epoch", self.epoch_loss)
         self.train_loss.reset()
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
@@ -125,7 +129,7 @@ class LoRAClassifier(L.LightningModule):
 
     def _evaluate(self, batch: dict[str, Tensor]) -> None:
         logits = self(batch["input_ids"], batch["attention_mask"]).float()
-        self.eval_loss.update(self.criterion(logits, batch["labels"]), len(batch["labels"]))
+        self.eval_loss.update(self.criterion(logits, batch["labels"]).expand(len(batch["labels"])))
         self.scores.update(logits, batch["labels"])
 
     def _finish(self, split: str) -> dict[str, float]:
@@ -157,7 +161,7 @@ class LoRAClassifier(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         trained = trainable_parameters(self)
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
-        checkpoint["best"] = self.best
+        checkpoint["best"], checkpoint["epoch_loss"] = self.best, self.epoch_loss
         checkpoint["train_loss"] = self.train_loss.metric_state
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -168,7 +172,7 @@ class LoRAClassifier(L.LightningModule):
             raise ValueError(
                 f"the checkpoint belongs to another model: {len(wanted ^ found)} names differ, such as {odd}"
             )
-        self.best = checkpoint["best"]
+        self.best, self.epoch_loss = checkpoint["best"], checkpoint["epoch_loss"]
         for name, value in checkpoint["train_loss"].items():
             setattr(self.train_loss, name, value.to(self.train_loss.device))
         self.train_loss._update_count = 1  # else torchmetrics warns that nothing has been counted

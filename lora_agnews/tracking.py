@@ -72,8 +72,7 @@ def tracking(
 
     Raises: RuntimeError, if W&B was asked for and is not installed, not logged in or out of reach.
     """
-    metrics = _open_metrics(run_dir, continued_after)
-    tracked = Tracking([metrics], {"W&B": "off"})
+    tracked = Tracking([], {"W&B": "off"})
     tracked.run = _open_wandb(
         mode,
         dir=run_dir,
@@ -84,6 +83,8 @@ def tracking(
         config=config,
         **_known_to_wandb(run_dir if continued_after is not None else None),
     )
+    metrics = _open_metrics(run_dir, continued_after)
+    tracked.loggers.append(metrics)
     if tracked.run is not None:
         tracked.loggers.append(WandbLogger(experiment=tracked.run, log_model=False))
         folder = Path(tracked.run.settings.sync_dir)
@@ -113,6 +114,7 @@ def _open_metrics(run_dir: Path, continued_after: int | None) -> CSVLogger:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Experiment logs directory .* exists and is not empty")
         metrics.experiment.metrics += kept
+    metrics.save()
     return metrics
 
 
@@ -216,10 +218,11 @@ class Stopwatch(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         seconds = time.perf_counter() - self.began_at
-        return {"seconds": seconds, "samples": self.samples, "tokens": int(self.tokens)}
+        return {"seconds": seconds, "samples": self.samples, "tokens": int(self.tokens), "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.before, self.samples, self.tokens = state["seconds"], state["samples"], state["tokens"]
+        self.before = self.seconds = state["seconds"]
+        self.samples, self.tokens, self.steps = state["samples"], state["tokens"], state["steps"]
 
     def throughput(self) -> dict[str, float]:
         """Samples, steps and real tokens a second of training; peak memory of the device or, on a CPU, the process."""

@@ -19,7 +19,7 @@ from lora_agnews.data.datamodule import AGNewsDataModule
 from lora_agnews.model.adapter import save_adapter
 from lora_agnews.model.allocation import Lora, predict_budget
 from lora_agnews.model.build import build_model, hold_frozen_layers_in, load_tokenizer
-from lora_agnews.model.encoder import Encoder
+from lora_agnews.model.encoder import Encoder, weights_of
 from lora_agnews.model.shape import read_folder
 from lora_agnews.result import RunResult, config_hash
 from lora_agnews.task import MONITOR, LoRAClassifier
@@ -44,7 +44,7 @@ def train_and_test(
     data.setup()
     result.data = {"model": encoder.origin, **data.describe()}
     values = result.config | {"trainer": result.config["trainer"] | {"max_epochs": "may grow"}}
-    identity = {"config": config_hash(values), "data": data.fingerprint(), "model": encoder.origin}
+    identity = {"config": config_hash(values), "data": data.fingerprint(), "model": weights_of(encoder)}
     continued_after = read_checkpoint(resume, identity)["metrics_rows"] if resume else None
     lora = Lora.of(config.model)
     predicted = predict_budget(read_folder(encoder.name, encoder.folder), lora, config.budget.max_trainable)
@@ -81,7 +81,7 @@ def train_and_test(
         trainer.fit(task, data, ckpt_path=resume, weights_only=True)
         stopped_early = _stopped_early(trainer)
         result.budget = replace(task.budget, r=predicted.r).to_dict()
-        result.metrics = {**task.best, "train/loss": round(float(trainer.callback_metrics["train/loss_epoch"]), 6)}
+        result.metrics = {**task.best, "train/loss": task.epoch_loss}
         result.throughput = stopwatch.throughput()
         result.seconds["train"] = stopwatch.seconds
         if data.test is None:
@@ -106,6 +106,7 @@ def _trainer(
         callbacks.append(EarlyStopping(MONITOR, mode="max", patience=config.early_stopping_patience))
     batches = -(-num_rows // run.data.batch_size)
     between = max(1, round(config.val_check_interval * batches))
+    between = min(batches, -(-between // config.accumulate) * config.accumulate)  # between two optimizer steps
     if config.max_steps:  # a run too short for a validation would have no best checkpoint
         between = min(between, config.max_steps * config.accumulate)
     return L.Trainer(

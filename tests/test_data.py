@@ -1,5 +1,6 @@
 """From files to padded batches: every row once, on the right side of the split, with the tokens it should have."""
 
+import copy
 import csv
 import gzip
 import io
@@ -183,18 +184,22 @@ def test_tokens_are_made_once_and_come_back_from_the_disk(
 def test_other_texts_lengths_and_tokenizers_are_other_entries(
     tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
-    other = train_tokenizer(["oil"], vocab_size=300)
+    other, left = train_tokenizer(["oil"], vocab_size=300), copy.deepcopy(tokenizer)
+    left.truncation_side = "left"
     for texts, by, length in (
         (TEXTS, tokenizer, 16),
         (TEXTS, tokenizer, 8),
         ([TEXTS[0] + TEXTS[1][0], TEXTS[1][1:], *TEXTS[2:]], tokenizer, 16),
         (TEXTS[::-1], tokenizer, 16),
         (TEXTS, other, 16),
+        (["oil " * 20, "the cup"], left, 8),
+        (["oil " * 20 + "is up", "the cup"], left, 8),
+        (["oil " * 20 + "is up", "the cup"], tokenizer, 8),
     ):
         expected = tokenise(texts, by, length)
         assert np.array_equal(load_tokens(texts, by, length, tmp_path).flat, expected.flat)
         assert np.array_equal(load_tokens(texts, by, length, tmp_path).flat, expected.flat)
-    assert len(list((tmp_path / "tokens").iterdir())) == 5
+    assert len(list((tmp_path / "tokens").iterdir())) == 8
 
 
 def cut(path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import copy
 import csv
+import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,15 +17,18 @@ import pytest
 import torch
 import yaml
 from conftest import CACHE, ROOT, run_python
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from lora_agnews import training
 from lora_agnews.checkpoint import read_checkpoint
 from lora_agnews.config import TrainConfig, UserError
+from lora_agnews.experiment import run_experiment
 from lora_agnews.launch import check_overrides
-from lora_agnews.model.encoder import locate
+from lora_agnews.model.encoder import locate, weights_of
 from lora_agnews.result import RunResult, config_hash
-from lora_agnews.resume import continued, find_run
+from lora_agnews.resume import continued, enter, find_run
 from lora_agnews.task import LoRAClassifier
 from lora_agnews.training import train_and_test
 
@@ -32,6 +37,8 @@ SHORT = [
     "trainer.val_check_interval=0.5", "trainer.checkpoint_every=4", "optim.schedule=linear", "lora.dropout=0.3",
     "optim.lr=5e-3", "logger.wandb=disabled",
 ]  # fmt: skip
+
+SLOW = pytest.mark.slow
 
 
 class Killed(BaseException):
@@ -106,10 +113,47 @@ POINTS = [
     ("validation_step", 2),  # in the validation at the end of the first epoch
     ("training_step", 13),  # the first step of the second epoch
     ("test_step", 1),  # after the last step
-    *(pytest.param("training_step", step, marks=pytest.mark.slow) for step in (5, 7, 8, 9, 11, 12, 14, 17, 18, 20, 24)),
-    *(pytest.param("validation_step", step, marks=pytest.mark.slow) for step in (1, 3, 4)),
-    *(pytest.param("on_train_epoch_end", epoch, marks=pytest.mark.slow) for epoch in (1, 2)),
+    *(pytest.param("training_step", step, marks=SLOW) for step in (5, 7, 8, 9, 11, 12, 14, 17, 18, 20, 24)),
+    *(pytest.param("validation_step", step, marks=SLOW) for step in (1, 3, 4)),
+    *(pytest.param("on_train_epoch_end", epoch, marks=SLOW) for epoch in (1, 2)),
 ]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "hook", "call"),
+    [
+        (["trainer.max_steps=9"], "test_step", 1),
+        (["trainer.accumulate=5", "trainer.val_check_interval=0.4"], "training_step", 7),
+        pytest.param(["trainer.max_steps=9"], "training_step", 9, marks=SLOW),
+        pytest.param(["trainer.max_steps=20"], "validation_step", 3, marks=SLOW),
+        pytest.param(["trainer.accumulate=5", "trainer.val_check_interval=0.4"], "training_step", 17, marks=SLOW),
+        pytest.param(["trainer.accumulate=3"], "training_step", 8, marks=SLOW),
+        pytest.param(["trainer.val_check_interval=0.6"], "training_step", 14, marks=SLOW),
+        pytest.param(["trainer.early_stopping_patience=1"], "test_step", 1, marks=SLOW),
+        pytest.param(["trainer.gradient_clip=0.5", "model.lora.init=pissa"], "training_step", 15, marks=SLOW),
+    ],
+    ids=str,
+)
+def test_so_it_is_whatever_ends_a_step_an_epoch_or_a_run(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], hook: str, call: int
+) -> None:
+    files = [f"data.{key}={getattr(config.data, key)}" for key in ("train_file", "test_file", "cache_dir")]
+    config = check_overrides("train", [*SHORT, *files, *overrides])
+    metrics = train(tmp_path / "whole", config).metrics
+    kill(monkeypatch, hook, call, tmp_path / "killed", config)
+    last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
+    assert train(tmp_path / "killed", config, last if last.exists() else None).metrics == metrics
+    torch.testing.assert_close(left(tmp_path / "killed"), left(tmp_path / "whole"), rtol=0, atol=0)
+
+
+def test_a_run_that_grows_is_the_longer_one(config: TrainConfig, tmp_path: Path) -> None:
+    longer = copy.deepcopy(config)
+    longer.optim.schedule = "constant"  # a falling rate would have fallen elsewhere
+    shorter = copy.deepcopy(longer)
+    shorter.trainer.max_epochs = 1
+    train(tmp_path / "grown", shorter)
+    grown = train(tmp_path / "grown", longer, tmp_path / "grown" / "checkpoints" / "last.ckpt")
+    assert grown.metrics == train(tmp_path / "whole", longer).metrics
 
 
 @pytest.mark.parametrize(("hook", "call"), POINTS)
@@ -212,6 +256,8 @@ BEGAN = ["experiment=quickstart", "lora.r=2", "seed=5"]
         (["model.lora.r=3"], "model.lora.r=3"),
         (["experiment=best"], "model.lora.r=8"),
         (["logger.wandb=online"], "logger.wandb=online"),
+        (["model=roberta_base"], "model.name=FacebookAI/roberta-base"),
+        (["data=hub"], "data.source=hub"),
     ],
 )
 def test_only_max_epochs_may_grow(tmp_path: Path, overrides: list[str], key: str | None) -> None:
@@ -230,6 +276,39 @@ def test_only_max_epochs_may_grow(tmp_path: Path, overrides: list[str], key: str
 def test_a_place_without_a_run_is_told(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=f"resume={tmp_path}/{name}: no"):
         find_run(f"{tmp_path}/{name}")
+
+
+def test_a_run_stays_in_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_dir = tmp_path / 'a "b" ${c}'
+    run_dir.mkdir()
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(check_overrides("train", BEGAN).to_dict()))
+    with pytest.raises(UserError, match=r"hydra\.run\.dir=x: a run that is continued stays where it is"):
+        enter(str(run_dir), ["resume=it", "hydra.run.dir=x"])
+    monkeypatch.setattr(sys, "argv", ["train.py", "resume=it"])
+    enter(str(run_dir), ["resume=it"])
+    assert sys.argv[1].startswith("hydra.run.dir=")
+    value = OverridesParser.create().parse_override(sys.argv[1]).value()
+    assert OmegaConf.create({"dir": value}).dir == str(run_dir)
+
+
+def test_two_processes_do_not_work_on_one_run(tmp_path: Path) -> None:
+    config = check_overrides("train", BEGAN)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    with pytest.raises(UserError, match="another process is at work on this run"):
+        run_experiment(config, None, tmp_path)
+    os.close(folder)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_weights_in_the_same_folder_are_told_apart(tmp_path: Path) -> None:
+    shutil.copytree(locate("tiny", None).folder, tmp_path / "model")
+    encoder = locate(str(tmp_path / "model"), None)
+    before = weights_of(encoder)
+    assert before == weights_of(locate("tiny", None))
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    assert weights_of(encoder) != before
 
 
 def test_a_saved_configuration_that_does_not_fit_is_told(tmp_path: Path) -> None:

@@ -39,12 +39,12 @@ def load_tokens(texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length
     word on it.
     """
     entry = cache_dir / "tokens" / _key(texts, tokenizer, max_length)
-    if entry.exists():
-        try:
+    try:
+        if entry.exists():
             return _read(entry, len(texts))
-        except (OSError, EOFError, ValueError) as error:
-            console.notice(f"{entry} is damaged ({error}): tokenising again")
-            shutil.rmtree(entry, ignore_errors=True)
+    except (OSError, EOFError, ValueError) as error:
+        console.notice(f"{entry} is damaged ({error}): tokenising again")
+        shutil.rmtree(entry, ignore_errors=True)
     tokens = tokenise(texts, tokenizer, max_length)
     try:
         _write(tokens, entry)
@@ -68,7 +68,8 @@ def _key(texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int) 
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()  # what a call before this one left there; each call sets its own
     backend.no_padding()
-    found = hashlib.blake2b(f"{max_length} {transformers.__version__}".encode(), digest_size=16)
+    how = f"{max_length} {tokenizer.truncation_side} {transformers.__version__}"
+    found = hashlib.blake2b(how.encode(), digest_size=16)
     found.update(backend.to_str().encode())
     for text in texts:
         written = text.encode("utf-8", "surrogatepass")
@@ -91,6 +92,7 @@ def _write(tokens: Tokens, entry: Path) -> None:
         for name, array in zip(FILES, (tokens.flat, tokens.offsets), strict=True):
             np.save(made / name, array)
         (made / CHECKSUM).write_text(_checksum(tokens.flat, tokens.offsets))
+        made.chmod(0o755)  # others may use it; mkdtemp lets nobody
         made.rename(entry)
     except OSError:
         if not entry.exists():  # else another process was first

@@ -1,5 +1,6 @@
 """A hub id, a local folder or the shipped `tiny` -> where the encoder lies. No torch here, so it answers at once."""
 
+import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +20,18 @@ class Encoder:
     folder: Path
     origin: str
     revision: str | None = None
+
+
+def weights_of(encoder: Encoder) -> str:
+    """What tells these weights from others: the commit on the hub, or a hash of the files in a folder."""
+    if encoder.origin.startswith("hub:"):
+        return encoder.origin
+    found = hashlib.blake2b(digest_size=8)
+    for path in sorted(encoder.folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                found.update(block)
+    return found.hexdigest()
 
 
 def locate(name: str, revision: str | None) -> Encoder:
