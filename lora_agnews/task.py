@@ -59,8 +59,8 @@ class LoRAClassifier(L.LightningModule):
         self.schedule, self.warmup_fraction = SCHEDULES[schedule], warmup_fraction
         self.train_criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.criterion = nn.CrossEntropyLoss()
-        # A look for NaN would wait for the device at each update. Without it torchmetrics 1.9 ignores weights, so a loss
-        # is repeated for each of its rows.
+        # A look for NaN waits for the device at each update. Without it torchmetrics 1.9 ignores weights: a loss is
+        # repeated for each of its rows instead.
         self.train_loss = MeanMetric(nan_strategy="disable")
         self.eval_loss = MeanMetric(nan_strategy="disable")
         self.scores = MetricCollection(
