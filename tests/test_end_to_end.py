@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import ROOT, run_python
+from conftest import CACHE, ROOT, run_python
 from safetensors.torch import load_file
 
 from lora_agnews.result import RunResult
@@ -110,16 +112,21 @@ def test_the_adapter_holds_the_whole_head(finished: tuple[Path, Any]) -> None:
     assert len(names) == 4 + 4 * 2 * 2 + 2  # head; layers, query and value, A and B; classifier.dense' own A and B
 
 
-def test_the_same_seed_gives_the_same_metrics_and_another_seed_others(
+def test_a_run_that_was_killed_and_continued_in_other_processes_is_the_same(
     finished: tuple[Path, Any], tmp_path: Path
 ) -> None:
+    command = [sys.executable, "train.py", *SHORT, "trainer.checkpoint_every=1", f"hydra.run.dir={tmp_path}/run"]
+    with subprocess.Popen(command, cwd=ROOT, env=os.environ | {"XDG_CACHE_HOME": CACHE}) as running:
+        while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists() and running.poll() is None:
+            time.sleep(0.01)
+        running.kill()
+    assert not (tmp_path / "run" / "figures").exists()
+    done = run_python("train.py", f"resume={tmp_path}/run")
+    assert done.returncode == 0, done.stderr
     run_dir, _ = finished
-    assert train(tmp_path / "again").returncode == 0
-    assert train(tmp_path / "other", "seed=1").returncode == 0
-    first, again, other = (RunResult.load(folder) for folder in (run_dir, tmp_path / "again", tmp_path / "other"))
-    assert first.metrics == again.metrics
-    assert first.config_hash == again.config_hash != other.config_hash
-    assert first.metrics != other.metrics
+    assert RunResult.load(tmp_path / "run").metrics == RunResult.load(run_dir).metrics
+    adapter = Path("adapter", "adapter_model.safetensors")
+    assert (tmp_path / "run" / adapter).read_bytes() == (run_dir / adapter).read_bytes()
 
 
 def test_a_run_directory_is_never_overwritten(finished: tuple[Path, Any]) -> None:
@@ -173,17 +180,9 @@ def test_an_early_stop_is_a_success(tmp_path: Path) -> None:
     assert RunResult.load(tmp_path / "run").status == "stopped_early"
 
 
-def test_without_a_test_file_the_run_says_so(tmp_path: Path) -> None:
+def test_a_run_of_other_choices_says_and_records_what_it_did(tmp_path: Path) -> None:
+    """16-mixed without a GPU, an own file without a test file, and every key of the adapters."""
     sample = ROOT / "lora_agnews" / "data" / "sample" / "train.csv.gz"
-    done = train(tmp_path / "run", f"data.train_file={sample}")
-    assert done.returncode == 0, done.stderr
-    assert "no test file" in done.stdout
-    result = RunResult.load(tmp_path / "run")
-    assert result.config["data"]["source"] == "files"
-    assert not any(key.startswith("test/") for key in result.metrics)
-
-
-def test_16_mixed_without_a_gpu_is_said_and_recorded(tmp_path: Path) -> None:
     others = [
         "model.head=lora",
         "lora.r=2",
@@ -193,12 +192,16 @@ def test_16_mixed_without_a_gpu_is_said_and_recorded(tmp_path: Path) -> None:
     ]
     others += ["lora.layers=-2:", "lora.bias=lora_only", "lora.use_rslora=true", "lora.use_dora=true"]
     others += ["lora.init=gaussian", "optim.lora_plus_ratio=4", "optim.lr=1e-3", "optim.schedule=constant"]
-    done = train(tmp_path / "run", "trainer.precision=16-mixed", "trainer.accelerator=cpu", *others)
+    done = train(
+        tmp_path / "run", "trainer.precision=16-mixed", "trainer.accelerator=cpu", f"data.train_file={sample}", *others
+    )
     assert done.returncode == 0, done.stderr
     assert "needs an NVIDIA GPU" in done.stderr
     result = RunResult.load(tmp_path / "run")
     assert result.environment["precision"] == "32-true"
-    # and every key of the adapters has reached PEFT and the optimizer
+    assert "no test file" in done.stdout
+    assert result.config["data"]["source"] == "files"
+    assert not any(key.startswith("test/") for key in result.metrics)
     written = json.loads((tmp_path / "run" / "adapter" / "adapter_config.json").read_text())
     expected = {
         "r": 2,

@@ -6,9 +6,7 @@ import fcntl
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import CACHE, ROOT, run_python
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
@@ -291,6 +288,16 @@ def test_a_run_stays_in_its_directory(tmp_path: Path, monkeypatch: pytest.Monkey
     assert OmegaConf.create({"dir": value}).dir == str(run_dir)
 
 
+@pytest.mark.parametrize("status", ["finished", "stopped_early"])
+def test_a_finished_run_is_left_as_it_is(tmp_path: Path, capfd: pytest.CaptureFixture[str], status: str) -> None:
+    config = check_overrides("train", [*BEGAN, f"resume={tmp_path}"])
+    RunResult(config.to_dict(), 5, "", status=status, metrics={"val/accuracy": 0.5}).save(tmp_path)
+    before = (tmp_path / "result.json").read_bytes()
+    assert run_experiment(config, None, tmp_path).metrics == {"val/accuracy": 0.5}
+    assert (tmp_path / "result.json").read_bytes() == before
+    assert "nothing to continue" in capfd.readouterr().err
+
+
 def test_two_processes_do_not_work_on_one_run(tmp_path: Path) -> None:
     config = check_overrides("train", BEGAN)
     folder = os.open(tmp_path, os.O_RDONLY)
@@ -316,35 +323,3 @@ def test_a_saved_configuration_that_does_not_fit_is_told(tmp_path: Path) -> None
         (tmp_path / "config.yaml").write_text(text)
         with pytest.raises(UserError, match=r"config\.yaml: no configuration of this version"):
             continued(str(tmp_path), [])
-
-
-def test_a_run_killed_at_once_and_continued_by_the_command_line(tmp_path: Path) -> None:
-    command = [
-        "train.py",
-        "experiment=quickstart",
-        "trainer.max_steps=6",
-        "data.max_length=16",
-        "logger.wandb=disabled",
-    ]
-    command += ["trainer.checkpoint_every=1"]
-    with subprocess.Popen(
-        [sys.executable, *command, f"hydra.run.dir={tmp_path}/run"],
-        cwd=ROOT,
-        env=os.environ | {"XDG_CACHE_HOME": CACHE},
-    ) as running:
-        while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists() and running.poll() is None:
-            time.sleep(0.01)
-        running.kill()
-    assert not (tmp_path / "run" / "figures").exists()
-    done = run_python("train.py", f"resume={tmp_path}/run")
-    assert done.returncode == 0, done.stderr
-    whole = run_python(*command, f"hydra.run.dir={tmp_path}/whole")
-    assert whole.returncode == 0, whole.stderr
-    results = [RunResult.load(tmp_path / name) for name in ("run", "whole")]
-    assert results[0].metrics == results[1].metrics
-    assert results[0].status == "finished"
-    adapters = [(tmp_path / name / "adapter" / "adapter_model.safetensors").read_bytes() for name in ("run", "whole")]
-    assert adapters[0] == adapters[1]
-    again = run_python("train.py", f"resume={tmp_path}/run")
-    assert again.returncode == 0
-    assert again.stderr == f"note: {tmp_path}/run is finished: nothing to continue\n"
