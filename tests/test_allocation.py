@@ -138,7 +138,7 @@ def test_predicted_is_counted_is_what_the_optimizer_holds(family: str, layers: i
     agree(AutoModelForSequenceClassification.from_config(config), shape, lora, ratio)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(OPTIONS)
 def test_predicted_is_counted_is_held_on_the_shape_of_roberta_base(lora: Lora) -> None:
     config = AutoConfig.for_model(
