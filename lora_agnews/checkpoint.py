@@ -19,7 +19,7 @@ LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
 
 class Checkpoints(Checkpoint):
-    """last.ckpt every `every` steps and after each validation, the one before it, and best.ckpt.
+    """last.ckpt every `every` steps, after each validation and each epoch, the one before it, and best.ckpt.
 
     From the last batch before a validation to the end of it there is no checkpoint, nor between the batches of one
     step, nor at a step that is logged, nor after the validation that ends a run before its last epoch: Lightning would
@@ -44,12 +44,17 @@ class Checkpoints(Checkpoint):
     def on_train_batch_end(
         self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if not self.stopping and trainer.global_step - self.saved_at < self.every:
+            return
         done, validated_every = batch_idx + 1, int(trainer.val_check_batch or 1)
         stepped = done % trainer.accumulate_grad_batches == 0 and done < trainer.num_training_batches
         logged = trainer.global_step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]  # after this hook
-        due = self.stopping or trainer.global_step - self.saved_at >= self.every
-        if due and stepped and not logged and done % validated_every:
+        if stepped and not logged and done % validated_every:
             self._save_last(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        if self.saved_at != trainer.global_step:  # no validation at its end: due as soon as the next one can be saved
+            self.saved_at = -self.every
 
     def on_validation_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         if trainer.state.fn != TrainerFn.FITTING:

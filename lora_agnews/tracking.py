@@ -192,7 +192,7 @@ class Stopwatch(L.Callback):
 
     def __init__(self) -> None:
         self.seconds = self.paused_at = self.began_at = self.before = 0.0
-        self.samples = self.steps = 0
+        self.samples = 0
         self.tokens: Tensor | int = 0
 
     def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
@@ -205,7 +205,6 @@ class Stopwatch(L.Callback):
     ) -> None:
         self.samples += len(batch["labels"])
         self.tokens = self.tokens + batch["attention_mask"].sum()  # stays on the device: no wait
-        self.steps = trainer.global_step
 
     def on_validation_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         self.paused_at = time.perf_counter()
@@ -218,13 +217,13 @@ class Stopwatch(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         seconds = time.perf_counter() - self.began_at
-        return {"seconds": seconds, "samples": self.samples, "tokens": int(self.tokens), "steps": self.steps}
+        return {"seconds": seconds, "samples": self.samples, "tokens": int(self.tokens)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.before = self.seconds = state["seconds"]
-        self.samples, self.tokens, self.steps = state["samples"], state["tokens"], state["steps"]
+        self.samples, self.tokens = state["samples"], state["tokens"]
 
-    def throughput(self) -> dict[str, float]:
+    def throughput(self, steps: int) -> dict[str, float]:
         """Samples, steps and real tokens a second of training; peak memory of the device or, on a CPU, the process."""
         seconds = max(self.seconds, 1e-9)
         if torch.cuda.is_available():
@@ -233,7 +232,7 @@ class Stopwatch(L.Callback):
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         return {
             "samples_per_second": self.samples / seconds,
-            "steps_per_second": self.steps / seconds,
+            "steps_per_second": steps / seconds,
             "tokens_per_second": float(self.tokens) / seconds,
             "peak_memory_bytes": peak,
         }

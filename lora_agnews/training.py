@@ -18,14 +18,19 @@ from lora_agnews.config import TrainConfig, TrainerConfig
 from lora_agnews.data.datamodule import AGNewsDataModule
 from lora_agnews.model.adapter import save_adapter
 from lora_agnews.model.allocation import Lora, predict_budget
-from lora_agnews.model.build import build_model, hold_frozen_layers_in, load_tokenizer
+from lora_agnews.model.build import (
+    build_model,
+    compute_only_first_token_in_last_layer,
+    hold_frozen_layers_in,
+    load_tokenizer,
+)
 from lora_agnews.model.encoder import Encoder, weights_of
 from lora_agnews.model.shape import read_folder
 from lora_agnews.result import RunResult, config_hash
 from lora_agnews.task import MONITOR, LoRAClassifier
 from lora_agnews.tracking import Stopwatch, Tracking, draw_confusion, draw_curves, tracking
 
-LOG_EVERY_STEPS = 50
+LOG_EVERY_STEPS, REFRESH_EVERY_BATCHES = 50, 20
 HALF = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 
@@ -47,7 +52,8 @@ def train_and_test(
     identity = {"config": config_hash(values), "data": data.fingerprint(), "model": weights_of(encoder)}
     continued_after = read_checkpoint(resume, identity)["metrics_rows"] if resume else None
     lora = Lora.of(config.model)
-    predicted = predict_budget(read_folder(encoder.name, encoder.folder), lora, config.budget.max_trainable)
+    shape = read_folder(encoder.name, encoder.folder)
+    predicted = predict_budget(shape, lora, config.budget.max_trainable)
     model = build_model(encoder, lora, config.seed)
     budget = count(model, predicted.limit)
     assert budget == predicted, f"predicted {predicted}, built {budget}"
@@ -76,13 +82,14 @@ def train_and_test(
         result.environment |= {"precision": trainer.precision, "device": str(trainer.strategy.root_device)}
         if trainer.precision in HALF:
             hold_frozen_layers_in(HALF[trainer.precision], model)
+        compute_only_first_token_in_last_layer(model, shape)
         if config.trainer.compile:
             model.compile(dynamic=True)  # in place: the names in checkpoints stay
         trainer.fit(task, data, ckpt_path=resume, weights_only=True)
         stopped_early = _stopped_early(trainer)
         result.budget = replace(task.budget, r=predicted.r).to_dict()
         result.metrics = {**task.best, "train/loss": task.epoch_loss}
-        result.throughput = stopwatch.throughput()
+        result.throughput = stopwatch.throughput(trainer.global_step)
         result.seconds["train"] = stopwatch.seconds
         if data.test is None:
             trainer.validate(task, data, ckpt_path=best, verbose=False, weights_only=True)
@@ -143,10 +150,15 @@ def _stopped_early(trainer: L.Trainer) -> bool:
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's bar, refreshed every 20 batches, with the last validation accuracy and no version number."""
+    """Lightning's bar, moved every 20 batches, with the last validation accuracy and no version number."""
 
     def __init__(self) -> None:
-        super().__init__(refresh_rate=20)
+        super().__init__(refresh_rate=REFRESH_EVERY_BATCHES)
+
+    def on_train_batch_end(self, *hook: Any) -> None:
+        *_, batch_idx = hook
+        if (batch_idx + 1) % REFRESH_EVERY_BATCHES == 0 or batch_idx + 1 == self.total_train_batches:
+            super().on_train_batch_end(*hook)
 
     def get_metrics(self, trainer: L.Trainer, task: L.LightningModule) -> dict[str, Any]:
         accuracy = trainer.callback_metrics.get(MONITOR)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from lora_agnews.budget import Budget, count
+from lora_agnews.budget import Budget, count, trainable_parameters
 from lora_agnews.config import UserError
 from lora_agnews.launch import check_overrides, load_points
 from lora_agnews.model.allocation import HEADS, Lora, adapted, largest_ranks, left_out, predict_budget, trained
-from lora_agnews.model.build import adapt
+from lora_agnews.model.build import adapt, compute_only_first_token_in_last_layer
 from lora_agnews.model.shape import FAMILIES, Shape, read_shape, shape_of
 from lora_agnews.plan import plan, predict
 from lora_agnews.task import parameter_groups
@@ -50,6 +50,30 @@ def names_and_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
 def test_a_shape_has_the_names_and_sizes_of_the_model_that_transformers_builds(family: str, layers: int) -> None:
     config = config_of(family, 16, layers)
     assert shape_of("it", config.to_dict()).parameters == names_and_shapes(on_meta(config))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_last_layer_of_one_token_gives_the_same_logits_and_gradients(family: str, lora: MakeLora) -> None:
+    config = config_of(family, 16, 2)
+    shape = shape_of("it", config.to_dict())
+    torch.manual_seed(0)
+    chosen = in_the_words_of(family, lora(r=2, target_modules="all-linear", dropout=0.0, init="gaussian"))
+    model = adapt(AutoModelForSequenceClassification.from_config(config), shape, chosen).eval()
+    for part in trainable_parameters(model).values():
+        nn.init.normal_(part, std=0.1)
+    ids, mask = torch.randint(5, 50, (3, 9)), torch.ones(3, 9, dtype=torch.long)
+    mask[0, 4:] = 0
+    found, last = [], model.get_submodule(f"base_model.model.{shape.last_attention_norm}")
+    seen: list[torch.Size] = []
+    last.register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
+    for _ in range(2):
+        output = model(input_ids=ids, attention_mask=mask, labels=torch.tensor([0, 1, 2]))
+        model.zero_grad()
+        output.loss.backward()
+        found.append((output.logits, {name: part.grad for name, part in trainable_parameters(model).items()}))
+        compute_only_first_token_in_last_layer(model, shape)
+    assert seen == [(3, 9, 16), (3, 1, 16)]
+    torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,9 @@ POINTS = [
         pytest.param(["trainer.accumulate=5", "trainer.val_check_interval=0.4"], "training_step", 17, marks=SLOW),
         pytest.param(["trainer.accumulate=3"], "training_step", 8, marks=SLOW),
         pytest.param(["trainer.val_check_interval=0.6"], "training_step", 14, marks=SLOW),
+        pytest.param(
+            ["trainer.val_check_interval=0.6", "trainer.checkpoint_every=1000"], "training_step", 15, marks=SLOW
+        ),
         pytest.param(["trainer.early_stopping_patience=1"], "test_step", 1, marks=SLOW),
         pytest.param(["trainer.gradient_clip=0.5", "model.lora.init=pissa"], "training_step", 15, marks=SLOW),
     ],
@@ -141,6 +144,16 @@ def test_so_it_is_whatever_ends_a_step_an_epoch_or_a_run(
     last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
     assert train(tmp_path / "killed", config, last if last.exists() else None).metrics == metrics
     torch.testing.assert_close(left(tmp_path / "killed"), left(tmp_path / "whole"), rtol=0, atol=0)
+
+
+def test_an_epoch_that_ends_without_a_validation_is_kept_too(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seldom = copy.deepcopy(config)
+    seldom.trainer.checkpoint_every, seldom.trainer.val_check_interval = 1000, 0.6
+    kill(monkeypatch, "training_step", 15, tmp_path, seldom)
+    last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] == 13, "an epoch has 12 steps, and its validation comes after 7"
 
 
 def test_a_run_that_grows_is_the_longer_one(config: TrainConfig, tmp_path: Path) -> None:

@@ -157,6 +157,7 @@ def test_label_smoothing_counts_in_training_and_not_in_evaluation(tmp_path: Path
     plain, smooth = make_task(Answers()), make_task(Answers(), label_smoothing=0.1)
     batch = next(iter(loader([0, 1], [0, 1])))
     for task in (plain, smooth):
+        task.trainer = make_trainer(tmp_path)
         task.log = lambda *_, **__: None  # type: ignore[method-assign]
     assert smooth.training_step(batch, 0) > plain.training_step(batch, 0)
     losses = [

@@ -97,6 +97,15 @@ def hold_frozen_layers_in(dtype: torch.dtype, model: peft.PeftModel) -> None:
             module.to(dtype)
 
 
+def compute_only_first_token_in_last_layer(model: peft.PeftModel, shape: Shape) -> None:
+    """The head reads the first token alone: after its attention, the last layer skips all others.
+
+    Two thirds of that layer's arithmetic, forward and backward, for the same logits and gradients up to rounding.
+    """
+    norm = model.get_submodule(f"base_model.model.{shape.last_attention_norm}")
+    norm.register_forward_pre_hook(lambda _, inputs: (inputs[0][:, :1],))
+
+
 def _adapter_weights(model: nn.Module) -> dict[str, Tensor]:
     return {
         name: value.detach().cpu().clone()

@@ -100,6 +100,12 @@ class Shape:
         }
 
     @property
+    def last_attention_norm(self) -> str:
+        """The LayerNorm between attention and feed-forward of the last layer."""
+        family = self.family
+        return f"{family.model}.{family.layers}.{self.num_layers - 1}.{family.attention_norm}"
+
+    @property
     def head(self) -> tuple[str, str]:
         return self.family.dense, self.family.out
 
