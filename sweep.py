@@ -1,28 +1,36 @@
-"""Plan a study against the budget: python sweep.py [study=NAME] [key=value ...]"""
+"""Run a study: python sweep.py [--plan] [study=NAME] [key=value ...]"""
 
 import argparse
 import sys
 
 from lora_agnews import console
 from lora_agnews.config import UserError
-from lora_agnews.launch import fail, load_points
-from lora_agnews.plan import plan
+from lora_agnews.launch import fail, load_study, study_help
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        description="Every point of a study of conf/study, its parameters, and if they fit."
+        description="Every point of a study of conf/study with every seed: planned, run, resumed, ranked, reported.",
+        epilog=study_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("overrides", nargs="*", help="study=NAME (default: rank), and overrides of train.py")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the study, below, or of train.py")
+    parser.add_argument("--plan", action="store_true", help="show what fits the budget, and run nothing")
+    arguments = parser.parse_args()
     try:
-        study, points = load_points(parser.parse_args().overrides)
-        budgets = plan(config for _, config in points)
+        config = load_study(arguments.overrides)
+        from lora_agnews.sweep.study import Study, run_study
+
+        if arguments.plan:
+            console.show_study(config, Study(config).budgets)
+            return 0
+        return run_study(config, [sys.executable, __file__, *arguments.overrides])
     except UserError as error:
         fail(str(error), status=2)
     except RuntimeError as error:
         fail(str(error), status=1)
-    console.show_study(study, [(point, budget) for (point, _), budget in zip(points, budgets, strict=True)])
-    return 0
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

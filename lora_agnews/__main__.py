@@ -1,11 +1,13 @@
 """python -m lora_agnews COMMAND: what one does beside training."""
 
 import json
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lora_agnews import console
+from lora_agnews import console, ranking
 from lora_agnews import plan as planning
 from lora_agnews.budget import Budget
 from lora_agnews.config import TrainConfig, UserError
@@ -39,6 +41,50 @@ def budget(
     except RuntimeError as error:
         fail(str(error), status=1)
     raise typer.Exit(0 if fits else 1)
+
+
+@app.command()
+def compare(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="runs, sweeps, studies, in any mix")],
+    sort: Annotated[
+        str, typer.Option(help="val/accuracy, test/accuracy, parameters, seconds, or a key that varies")
+    ] = (ranking.CHOSEN_BY),
+    as_csv: Annotated[bool, typer.Option("--csv", help="for spreadsheets")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="for scripts")] = False,
+) -> None:
+    """Leaderboard of runs: those that differ only by seed are one row, mean ± std, chosen by validation.
+
+    Failed, partial and over-budget runs are listed and never counted. Exit status: 2 for a directory without a run.
+    """
+    try:
+        rows = ranking.rank(ranking.find_runs(folders), sort)
+    except UserError as error:
+        fail(str(error), status=2)
+    if as_json:
+        print(json.dumps([row.to_dict() for row in rows], indent=2))
+    elif as_csv:
+        sys.stdout.write(ranking.to_csv(rows))
+    else:
+        console.show_ranking(rows)
+
+
+@app.command()
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="runs, sweeps, studies, in any mix")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="the page")] = Path("report.html"),
+) -> None:
+    """One self-contained page of runs: leaderboard, Pareto front, curves, effects, commands. No network to read it.
+
+    Exit status: 2 for a directory without a run.
+    """
+    from lora_agnews.report import write_report
+
+    try:
+        rows = ranking.rank(ranking.find_runs(folders))
+    except UserError as error:
+        fail(str(error), status=2)
+    write_report(rows, output, ", ".join(folder.resolve().name for folder in folders))
+    console.say(str(output))
 
 
 def _budget(config: TrainConfig, as_json: bool) -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 
 from lora_agnews.budget import HARD_LIMIT, MAX_RANK
 
+SAMPLERS, PRUNERS = ("grid", "random", "tpe"), ("none", "median", "hyperband")
+TYPED = (int, str, bool, int | None, str | None)  # types whose rules hold for one value
 HEADS = ("full", "lora", "out_proj")
 ALL_LINEAR = "all-linear"
 LABELS = ("World", "Sports", "Business", "Sci/Tech")  # the task: 0..3, in AG News' own order
@@ -194,8 +196,27 @@ class StudyConfig:
 
     name: str = rule("name of the study")
     overrides: list[str] = rule("overrides of train.py that hold for every point")
-    space: dict[str, list[Any]] = rule("full key -> the values to try")
+    space: dict[str, Any] = rule("full key -> a list of values, or {choices | low, high, log, when}")
     seeds: list[int] = rule("seeds of each point")
+    sampler: str = rule("grid: every point; random; tpe: each where the ones before did well", choices=SAMPLERS)
+    trials: int | None = rule("points to run, each with every seed; null: all of a grid", low=1, high=100_000)
+    pruner: str = rule("gives up a point whose first seed falls behind others at the same step", choices=PRUNERS)
+    minimize_parameters: bool = rule("trained parameters as a second objective: the Pareto front")
+    workers: int = rule("processes on this machine", low=1, high=256)
+    storage: str | None = rule("Optuna URL that several machines share, such as postgresql+psycopg://; null: a file")
+    dir: str | None = rule("where the study and its runs lie; null: runs/study-NAME")
+
+    def __post_init__(self) -> None:
+        for spec in dataclasses.fields(self):
+            value = getattr(self, spec.name)
+            if spec.type in TYPED:
+                _check_value(spec.name, spec, value)
+        if not self.space or not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise UserError(f"study {self.name}: space and seeds need at least one value each, and no seed twice")
+        if self.sampler != "grid" and not self.trials:
+            raise UserError(f"trials=null: sampler={self.sampler} goes on for ever; add trials=NUMBER")
+        if self.minimize_parameters and self.pruner != "none":
+            raise UserError("pruner with minimize_parameters=true: a point behind in accuracy may be ahead in size")
 
 
 def check(config: TrainConfig) -> None:
@@ -233,6 +254,8 @@ def allowed(spec: dataclasses.Field[Any]) -> str:
         "bool": "true or false",
         "str": "a non-empty text",
         "list[str]": "a list such as [a,b]",
+        "list[int]": "a list such as [0,1]",
+        "dict[str, typing.Any]": "a mapping, in conf/study",
     }
     text = word[written.removesuffix(" | None")]
     bounds = (("above", "above"), ("low", "at least"), ("below", "below"), ("high", "at most"))

@@ -1,20 +1,23 @@
 """What a run shows on the terminal: the budget before, the results after, errors in one piece."""
 
-import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
 from lora_agnews.budget import Budget
 from lora_agnews.config import StudyConfig, spelled
+from lora_agnews.ranking import Row
 from lora_agnews.result import RunResult
 
 T = TypeVar("T")
+MOST_COLUMNS = 4  # keys that vary, side by side; more of them share one column
 out = Console(markup=False)  # what is shown may hold brackets
 err = Console(stderr=True, soft_wrap=True, markup=False)
 
@@ -82,14 +85,40 @@ def show_plan(points: Sequence[tuple[dict[str, Any], Budget | Exception]]) -> in
 
 
 def show_study(study: StudyConfig, points: Sequence[tuple[dict[str, Any], Budget | Exception]]) -> None:
-    """The plan of a study, and the multirun that does it."""
+    """The plan of a study; one that draws its points as it goes has none."""
     out.print(f"Study {study.name}", style="italic", highlight=False)
+    seeds = f"{len(study.seeds)} seeds"
+    if not points:
+        out.print(f"{study.trials} points drawn by {study.sampler} x {seeds}", highlight=False)
+        return
     fitting = show_plan(points)
-    runs = fitting * len(study.seeds)
-    out.print(f"{len(points)} points, {fitting} fit x {len(study.seeds)} seeds = {runs} runs", highlight=False)
-    space = [f"{key}={','.join(map(spelled, values))}" for key, values in study.space.items()]
-    every = [*study.overrides, *space, f"seed={','.join(map(str, study.seeds))}"]
-    out.print(f"to run them: python train.py -m {shlex.join(every)}", highlight=False, soft_wrap=True)
+    out.print(f"{len(points)} points, {fitting} fit x {seeds} = {fitting * len(study.seeds)} runs", highlight=False)
+
+
+def show_ranking(rows: Sequence[Row]) -> None:
+    """The leaderboard: a row for each configuration, what did not come to its end in dim."""
+    keys = list(rows[0].values) if 0 < len(rows[0].values) <= MOST_COLUMNS else []
+    columns = ("val accuracy", "", "best", "test accuracy", "seeds", "parameters", "seconds", "")
+    table = _table(*(keys or ["run"]), *columns, left=len(keys) or 1)
+    for column in table.columns[-len(columns) :]:
+        column.no_wrap = True
+    for row in rows:
+        states = ", ".join(f"{number} {status.replace('_', ' ')}" for status, number in row.states.items())
+        cells = [spelled(row.values[key]) for key in keys] or [row.name]
+        if row.n:
+            cells += [_spread(row, "val/accuracy"), "=" if row.tied else "", f"{max(row.scores()):.4f}"]
+            cells += [_spread(row, "test/accuracy") if row.scores("test/accuracy") else "-", str(row.n)]
+        else:
+            cells += ["-", "", "-", "-", "0"]
+        cells += [f"{row.trainable:,}" if row.trainable else "-", f"{row.seconds:,.1f}" if row.n else "-", states]
+        table.add_row(*map(_plain, cells), style=None if row.n else "dim")
+    out.print(table)
+    if any(row.tied for row in rows):
+        out.print("= within one standard error of the best validation accuracy", style="dim", highlight=False)
+
+
+def _spread(row: Row, metric: str) -> str:
+    return f"{row.mean(metric):.4f}" + (f" ± {row.std(metric):.4f}" if row.n > 1 else "")
 
 
 def show_data(data: dict[str, Any]) -> None:
@@ -127,6 +156,28 @@ def progress(steps: Sequence[T], name: str) -> Iterable[T]:
     return track(steps, name, console=err, transient=True)
 
 
+@contextmanager
+def quietly() -> Iterator[None]:
+    """A run inside shows its progress bar and its notes alone."""
+    out.quiet = True
+    try:
+        yield
+    finally:
+        out.quiet = False
+
+
+@contextmanager
+def watch(state: Callable[[], str]) -> Iterator[None]:
+    """A line that is asked for anew every second; in a file, once at the end."""
+    with Live(get_renderable=lambda: Text(state()), console=out, refresh_per_second=1, redirect_stderr=False):
+        yield
+
+
+def say(line: str) -> None:
+    """One plain line."""
+    out.print(Text(line), soft_wrap=True)
+
+
 def notice(message: str) -> None:
     """One line the user should read; training goes on."""
     err.print(Text(f"note: {message}", style="yellow"))
@@ -134,7 +185,8 @@ def notice(message: str) -> None:
 
 def error(message: str) -> None:
     """What went wrong and the way out."""
-    err.print(Text("error: ", style="bold red") + Text(message))
+    if not out.quiet:
+        err.print(Text("error: ", style="bold red") + Text(message))
 
 
 def _table(*columns: str, left: int = 1) -> Table:

@@ -1,32 +1,37 @@
 """A whole run and its record: budget, encoder, training and test, and how it ended."""
 
-import fcntl
+import gc
 import logging
 import os
+import sys
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from lora_agnews import console
 from lora_agnews.budget import BudgetExceeded
 from lora_agnews.config import TrainConfig, UserError
+from lora_agnews.lock import Busy, alone_in
 from lora_agnews.model.encoder import locate
 from lora_agnews.plan import notes, predict, remedies
-from lora_agnews.result import FILE, RunResult, config_hash, environment
+from lora_agnews.result import FILE, Pruned, RunResult, config_hash, environment
 
+INTERRUPTED = "interrupted"
+Hopeless = Callable[[int, float], bool]  # step, validation accuracy -> give the run up
 log = logging.getLogger(__name__)
 
 
-def run_experiment(config: TrainConfig, checkpoint: Path | None, run_dir: Path) -> RunResult:
+def run_experiment(
+    config: TrainConfig, checkpoint: Path | None, run_dir: Path, hopeless: Hopeless | None = None
+) -> RunResult:
     """Trains, tests and records one run in `run_dir`; a run that fails is recorded and returned, not raised.
 
     With `config.resume` it is continued from `checkpoint`, if there is one, and left as it is if it had finished.
 
     Raises: UserError, with nothing recorded, if a value or a file can't be used; KeyboardInterrupt, once recorded.
     """
-    with _alone_in(run_dir):
+    with alone_in(run_dir):
         before = RunResult.load(run_dir) if (run_dir / FILE).exists() else None
         if before and not config.resume:
             raise UserError(f"{run_dir} holds a run already and is never overwritten; to continue it: resume={run_dir}")
@@ -35,10 +40,40 @@ def run_experiment(config: TrainConfig, checkpoint: Path | None, run_dir: Path) 
             return before
         if config.resume:
             console.notice(f"continuing from {checkpoint or 'the beginning: there is no checkpoint yet'}")
-        return _run(config, checkpoint, run_dir, before.metrics if before else {})
+        return _run(config, checkpoint, run_dir, before.metrics if before else {}, hopeless)
 
 
-def _run(config: TrainConfig, checkpoint: Path | None, run_dir: Path, metrics: dict[str, float]) -> RunResult:
+def run_point(config: TrainConfig, run_dir: Path, hopeless: Hopeless | None = None) -> tuple[RunResult, bool]:
+    """What is left to do of a point of a sweep, and if there was anything. Whatever goes wrong is in its record.
+
+    A run that came to its end, or is over the budget, stays as it is; one that was killed goes on.
+    Raises: KeyboardInterrupt, once recorded; Busy, if another process is at it.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    before = RunResult.load(run_dir) if (run_dir / FILE).exists() else None
+    if before and (before.succeeded or before.status == "over_budget"):
+        return before, False
+    config.resume = str(run_dir) if before else None
+    last = run_dir / "checkpoints" / "last.ckpt"
+    try:
+        with console.quietly():
+            return run_experiment(config, last if before and last.exists() else None, run_dir, hopeless), True
+    except Busy:
+        raise
+    except UserError as error:
+        values = config.to_dict()
+        result = RunResult(values, config.seed, config_hash(values), "failed", error=str(error))
+        result.save(run_dir)
+        return result, True
+    finally:
+        gc.collect()
+        if "torch" in sys.modules:
+            sys.modules["torch"].cuda.empty_cache()
+
+
+def _run(
+    config: TrainConfig, checkpoint: Path | None, run_dir: Path, metrics: dict[str, float], hopeless: Hopeless | None
+) -> RunResult:
     began, values = time.perf_counter(), config.to_dict()
     result = RunResult(values, config.seed, config_hash(values), metrics=metrics, environment=environment())
     view: dict[str, str] = {}
@@ -52,13 +87,15 @@ def _run(config: TrainConfig, checkpoint: Path | None, run_dir: Path, metrics: d
         encoder = locate(config.model.name, config.model.revision)
         from lora_agnews.training import train_and_test  # torch: seconds that a run without a network need not wait
 
-        view = train_and_test(config, encoder, run_dir, result, checkpoint)
+        view = train_and_test(config, encoder, run_dir, result, checkpoint, hopeless)
     except UserError:
         raise
     except BudgetExceeded as error:
         result.status, result.error = "over_budget", str(error)
+    except Pruned as error:
+        result.status, result.error = "interrupted", str(error)
     except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
-        result.status, result.error = "interrupted", "interrupted"
+        result.status, result.error = "interrupted", INTERRUPTED
     except Exception as error:
         kind = "" if type(error) is RuntimeError else f"{type(error).__name__}: "
         result.status, result.error = "failed", f"{kind}{error}"
@@ -73,7 +110,7 @@ def _run(config: TrainConfig, checkpoint: Path | None, run_dir: Path, metrics: d
         console.error(f"{result.error}\nrun directory: {run_dir} (train.log has the details)")
         if (run_dir / "checkpoints" / "last.ckpt").exists():
             console.notice(f"to continue it: python train.py resume={run_dir}")
-    if result.status == "interrupted":
+    if result.error == INTERRUPTED:
         raise KeyboardInterrupt
     return result
 
@@ -81,16 +118,3 @@ def _run(config: TrainConfig, checkpoint: Path | None, run_dir: Path, metrics: d
 def _has_nothing_left(found: RunResult, config: TrainConfig) -> bool:
     more = config.trainer.max_epochs > found.config["trainer"]["max_epochs"]
     return found.status == "stopped_early" or (found.status == "finished" and not more)
-
-
-@contextmanager
-def _alone_in(run_dir: Path) -> Iterator[None]:
-    """Two processes in one run directory would mix their files. Raises: UserError."""
-    folder = os.open(run_dir, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise UserError(f"{run_dir}: another process is at work on this run") from error
-    finally:
-        os.close(folder)

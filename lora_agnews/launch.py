@@ -4,11 +4,14 @@ Hydra composes and runs; this module only asks it first, so that a typo costs on
 """
 
 import contextlib
+import copy
 import difflib
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from itertools import product
+from math import prod
 from pathlib import Path
 from textwrap import fill
 from typing import Any, NoReturn
@@ -17,18 +20,22 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, InterpolationResolutionError, OmegaConfBaseException, ValidationError
 from yaml import YAMLError
 
 from lora_agnews.config import StudyConfig, TrainConfig, UserError, allowed, leaves, spelled
+from lora_agnews.result import config_hash
 
 Points = list[tuple[dict[str, Any], TrainConfig]]
 CONF = Path(__file__).resolve().parent.parent / "conf"
 RULES = {key: spec for key, spec, _ in leaves(TrainConfig)}
+STUDY_RULES = {spec.name: spec for spec in fields(StudyConfig)}
+KEYS = RULES | STUDY_RULES
 ALIASES = {key.removeprefix("model."): key for key in RULES if key.startswith("model.lora.")}
 GROUPS = {
     folder.name: sorted(path.stem for path in folder.glob("*.yaml"))
@@ -84,17 +91,24 @@ def load_saved(path: Path) -> TrainConfig:
         raise UserError(f"{path}: no configuration of this version: {error}") from error
 
 
-def check_command_line(config_name: str, arguments: Sequence[str] | None = None) -> tuple[str | None, list[str]]:
-    """What it says of `resume`, and its overrides.
+@dataclass(frozen=True)
+class CommandLine:
+    """Of train.py, found to be good."""
 
-    Exits with status 2 and one message, before anything is created, if a run of it can't be configured. --help ends
+    overrides: list[str]
+    resume: str | None = None
+    multirun: bool = False
+
+
+def check_command_line(config_name: str, arguments: Sequence[str] | None = None) -> CommandLine:
+    """Exits with status 2 and one message, before anything is created, if a run of it can't be configured. --help ends
     here too, with status 0: every key, its value on this command line, what it means and may hold.
     """
     parser = get_args_parser()
     parser.error = lambda message: fail(f"{message}; see python train.py --help", status=2)  # type: ignore[method-assign]
     options = parser.parse_args(arguments)
     if options.hydra_help or options.shell_completion:
-        return None, []
+        return CommandLine([])
     try:
         config = check_overrides(config_name, options.overrides, options.multirun)
     except UserError as error:
@@ -104,7 +118,51 @@ def check_command_line(config_name: str, arguments: Sequence[str] | None = None)
     if options.help:
         print(help_text(config))
         raise SystemExit(0)
-    return config.resume, options.overrides
+    return CommandLine(options.overrides, config.resume, options.multirun and not options.cfg)
+
+
+def begin_multirun(overrides: Sequence[str]) -> tuple[Path, int | None]:
+    """Where the runs of a multirun will lie, and how many there are; None if Hydra's sweeper draws them.
+
+    Tells Hydra to name each run after what varies and after its configuration, so that the same command finds it again.
+    """
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        parsed = _parse(overrides, multirun=True)
+        fixed = [override.input_line or "" for override in parsed if not override.is_sweep_override()]
+        composed = compose("train", fixed, return_hydra_config=True)
+        HydraConfig.instance().set_config(composed)
+        folder = Path(composed.hydra.sweep.dir).expanduser()
+    swept = [override for override in parsed if override.is_sweep_override()]
+    keys = [override.get_key_element() for override in swept]
+    given = [override.key_or_group for override in parsed]
+    lines = [f"hydra.sweep.dir={in_quotes(str(folder))}"]
+    if "hydra.sweep.subdir" not in given:
+        lines.append(f"hydra.sweep.subdir='${{run_name:{','.join(keys)}}}'")
+    kept = [argument for argument in sys.argv[1:] if not argument.startswith("hydra.sweep.dir=")]
+    at = next((i for i, argument in enumerate(kept) if argument in overrides), len(kept))
+    sys.argv[1:] = [*kept[:at], *lines, *kept[at:]]
+    listed = all(map(_listed, swept))
+    return folder, prod(len(list(override.sweep_string_iterator())) for override in swept) if listed else None
+
+
+def name_run(config: TrainConfig, varying: dict[str, Any]) -> str:
+    """A directory's name for a point of a sweep: what varies, and 6 digits of the hash of all values."""
+    parts = [f"{key.rpartition('.')[2]}={spelled(value)}" for key, value in varying.items()]
+    name = re.sub(r"[^\w.,=+-]", "_", ",".join(parts))[:100]
+    return f"{name or 'run'}-{config_hash(config.to_dict())[:6]}"
+
+
+def _run_name(*keys: str, _root_: DictConfig) -> str:
+    """`name_run`, for Hydra."""
+    values = copy.deepcopy(_root_)
+    with open_dict(values):
+        choices = values.pop("hydra").runtime.choices
+    config = load_config(values)
+    found: dict[str, Any] = {key: value for key, _, value in leaves(config)} | dict(choices)
+    return name_run(config, {key: found[ALIASES.get(key, key)] for key in keys if key})
+
+
+OmegaConf.register_new_resolver("run_name", _run_name)
 
 
 def check_overrides(config_name: str, overrides: Sequence[str], multirun: bool = False) -> TrainConfig:
@@ -117,25 +175,35 @@ def check_overrides(config_name: str, overrides: Sequence[str], multirun: bool =
     return configs[0]
 
 
-def load_points(overrides: Sequence[str]) -> tuple[StudyConfig, Points]:
-    """A study of conf/study and its points.
+def load_study(overrides: Sequence[str]) -> StudyConfig:
+    """The study that `study=NAME` picks; keys of a study set it, all others hold for every run of it.
 
-    `study=NAME` among the overrides picks the study; the others hold for every point. Raises: UserError.
+    Raises: UserError, for the first that is unknown, of a wrong type or out of range.
     """
-    chosen = [override for override in overrides if override.startswith("study=")]
+    own = [line for line in overrides if line.partition("=")[0] in ("study", *STUDY_RULES)]
     studies = sorted(path.stem for path in (CONF / "study").glob("*.yaml"))
-    for name in (override.removeprefix("study=") for override in chosen):
+    for name in (line.removeprefix("study=") for line in own if line.startswith("study=")):
         if name not in studies:
             raise UserError(f"study={name}: must be one of {', '.join(studies)}{_nearest(name, studies)}")
     with initialize_config_dir(str(CONF), version_base="1.3"):
         try:
-            study = OmegaConf.to_object(compose("sweep", chosen))
+            study = OmegaConf.to_object(compose("sweep", own))
+        except OverrideParseException as error:
+            raise UserError(_malformed(error.override)) from error
         except (HydraException, OmegaConfBaseException) as error:
-            raise _explain(error, chosen) from error
+            raise _explain(error, own) from error
     assert isinstance(study, StudyConfig)
-    study.overrides += [override for override in overrides if override not in chosen]
-    space = [f"{key}={','.join(map(spelled, values))}" for key, values in study.space.items()]
-    return study, load_space([*study.overrides, *space])
+    study.overrides += [line for line in overrides if line not in own]
+    for line in study.overrides:
+        if line.partition("=")[0] in ("seed", "resume"):
+            raise UserError(f"{line}: a study has seeds=[0,1,2], and goes on by itself when it is started again")
+    check_overrides("train", study.overrides)
+    return study
+
+
+def load_point(overrides: Sequence[str]) -> TrainConfig:
+    """The config of one run. Raises: UserError, as `check_overrides`."""
+    return check_overrides("train", overrides)
 
 
 def load_space(overrides: Sequence[str]) -> Points:
@@ -161,6 +229,11 @@ def load_space(overrides: Sequence[str]) -> Points:
     return points
 
 
+def in_quotes(text: str) -> str:
+    """As Hydra's grammar and OmegaConf read it back unchanged."""
+    return '"{}"'.format(text.replace("\\", "\\\\").replace('"', '\\"').replace("${", "\\${"))
+
+
 def fail(message: str, status: int) -> NoReturn:
     """One message on stderr, no traceback."""
     print(f"error: {message}", file=sys.stderr)
@@ -176,6 +249,17 @@ def refuse(error: Exception, run_dir: Path) -> NoReturn:
     with contextlib.suppress(OSError):
         Path("runs").rmdir()
     fail(str(error), status=2)
+
+
+def study_help() -> str:
+    """Every key of a study, its meaning and what it may hold."""
+    studies = "|".join(sorted(path.stem for path in (CONF / "study").glob("*.yaml")))
+    lines = ["keys of a study", f"  study={studies}"]
+    for name, spec in STUDY_RULES.items():
+        lines.append(f"  {name}")
+        rule = f"{spec.metadata['meaning']} [{allowed(spec)}]"
+        lines.append(fill(rule, 100, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False))
+    return "\n".join([*lines, "all others: python train.py --help"])
 
 
 def help_text(config: TrainConfig) -> str:
@@ -312,13 +396,13 @@ def _explain(error: Exception, overrides: Sequence[str] = ()) -> UserError:
     first = str(cause).strip().splitlines()[0]
     key = re.sub(r"\[\d+]$", "", getattr(cause, "full_key", None) or "")
     key = ALIASES.get(key, key)
-    if key in RULES and (isinstance(cause, ValidationError) or not isinstance(cause, InterpolationResolutionError)):
+    if key in KEYS and (isinstance(cause, ValidationError) or not isinstance(cause, InterpolationResolutionError)):
         typed = (line.lstrip("+").partition("=") for line in overrides)
         given = {ALIASES.get(name, name): value for name, _, value in typed}
         found = re.search(r"[Vv]alue '(.*?)'(?: of type| for field|$)", first)
         value = given.get(key, found[1] if found else "null")
-        return UserError(f"{key}={value}: must be {allowed(RULES[key])} ({RULES[key].metadata['meaning']})")
-    if key in RULES:
+        return UserError(f"{key}={value}: must be {allowed(KEYS[key])} ({KEYS[key].metadata['meaning']})")
+    if key in KEYS:
         return UserError(f"{key}: {first}")
     if cause is error:
         return UserError(" ".join(str(error).partition("\nConfig search path")[0].split()))

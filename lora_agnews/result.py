@@ -27,6 +27,15 @@ PACKAGES = (
 )
 
 
+class Pruned(Exception):
+    """A study gave the run up: others had done better at the same step."""
+
+    WORDS = "given up by the study: others had done better at the same step"
+
+    def __init__(self) -> None:
+        super().__init__(self.WORDS)
+
+
 @dataclass
 class RunResult:
     """What a run leaves; metrics are fractions in [0, 1].
@@ -43,6 +52,7 @@ class RunResult:
     throughput: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
+    confusion: list[list[int]] = field(default_factory=list)  # of the test rows, else validation; rows: true classes
     environment: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lora_agnews.config import TrainConfig, UserError, leaves, spelled
-from lora_agnews.launch import ALIASES, GROUPS, check_overrides, load_saved, set_by
+from lora_agnews.launch import ALIASES, GROUPS, check_overrides, in_quotes, load_saved, set_by
 
 GROWS = "trainer.max_epochs"
 
@@ -55,9 +55,8 @@ def enter(resume: str, overrides: Sequence[str]) -> tuple[TrainConfig, Path | No
     for override in overrides:
         if override.lstrip("+~").startswith("hydra"):
             raise UserError(f"{override}: a run that is continued stays where it is; leave it out")
-    quoted = str(run_dir).replace("\\", "\\\\").replace('"', '\\"').replace("${", "\\${")
     at = next(i for i, argument in enumerate(sys.argv) if argument.lstrip("+").startswith("resume="))
-    sys.argv.insert(at, f'hydra.run.dir="{quoted}"')
+    sys.argv.insert(at, f"hydra.run.dir={in_quotes(str(run_dir))}")
     return config, checkpoint
 
 

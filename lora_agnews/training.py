@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, RichProgressBar
+from lightning.pytorch.trainer.states import TrainerFn
 from transformers.utils import logging as transformers_logging
 
 from lora_agnews import console
@@ -26,7 +28,7 @@ from lora_agnews.model.build import (
 )
 from lora_agnews.model.encoder import Encoder, weights_of
 from lora_agnews.model.shape import read_folder
-from lora_agnews.result import RunResult, config_hash
+from lora_agnews.result import Pruned, RunResult, config_hash
 from lora_agnews.task import MONITOR, LoRAClassifier
 from lora_agnews.tracking import Stopwatch, Tracking, draw_confusion, draw_curves, tracking
 
@@ -35,11 +37,19 @@ HALF = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 
 def train_and_test(
-    config: TrainConfig, encoder: Encoder, run_dir: Path, result: RunResult, resume: Path | None
+    config: TrainConfig,
+    encoder: Encoder,
+    run_dir: Path,
+    result: RunResult,
+    resume: Path | None,
+    hopeless: Callable[[int, float], bool] | None = None,
 ) -> dict[str, str]:
     """Fills `result` and `run_dir`, from the start or from a checkpoint; gives back how to look at the metrics.
 
-    Raises: BudgetExceeded; UserError for bad files; RuntimeError, if the hub or W&B is asked for and out of reach.
+    `hopeless` is asked after each validation, with step and accuracy, if the run is to be given up.
+
+    Raises: Pruned, if so; BudgetExceeded; UserError for bad files; RuntimeError, if the hub or W&B is asked for and out
+    of reach.
     """
     _send_messages_to_the_log()
     began = time.perf_counter()
@@ -78,7 +88,8 @@ def train_and_test(
     with tracking(*where, result.config, continued_after) as tracked:
         checkpoints = Checkpoints(run_dir / "checkpoints", config.trainer.checkpoint_every, identity)
         stopwatch, best = Stopwatch(), run_dir / "checkpoints" / BEST
-        trainer = _trainer(config, run_dir, len(data.train_rows), tracked, [stopwatch, checkpoints])
+        watched = [Watched(hopeless)] if hopeless else []
+        trainer = _trainer(config, run_dir, len(data.train_rows), tracked, [stopwatch, checkpoints, *watched])
         result.environment |= {"precision": trainer.precision, "device": str(trainer.strategy.root_device)}
         if trainer.precision in HALF:
             hold_frozen_layers_in(HALF[trainer.precision], model)
@@ -98,6 +109,7 @@ def train_and_test(
             result.metrics |= {
                 key: round(float(value), 6) for key, value in trainer.callback_metrics.items() if "test/" in key
             }
+        result.confusion = task.confusion.tolist()
         save_adapter(model, encoder, run_dir / "adapter")
         split = "test" if data.test else "validation"
         result.status = "stopped_early" if stopped_early else "finished"
@@ -147,6 +159,18 @@ def _precision(config: TrainerConfig) -> str:
 def _stopped_early(trainer: L.Trainer) -> bool:
     early = trainer.early_stopping_callback
     return isinstance(early, EarlyStopping) and early.wait_count >= early.patience
+
+
+class Watched(L.Callback):
+    """Lets a study look at each validation."""
+
+    def __init__(self, hopeless: Callable[[int, float], bool]) -> None:
+        self.hopeless = hopeless
+
+    def on_validation_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        accuracy = float(trainer.callback_metrics[MONITOR])
+        if trainer.state.fn == TrainerFn.FITTING and self.hopeless(trainer.global_step, accuracy):
+            raise Pruned
 
 
 class ProgressBar(RichProgressBar):

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from lora_agnews.budget import Budget, count, trainable_parameters
+from lora_agnews.budget import count, trainable_parameters
 from lora_agnews.config import UserError
-from lora_agnews.launch import check_overrides, load_points
+from lora_agnews.launch import check_overrides
 from lora_agnews.model.allocation import HEADS, Lora, adapted, largest_ranks, left_out, predict_budget, trained
 from lora_agnews.model.build import adapt, compute_only_first_token_in_last_layer
 from lora_agnews.model.shape import FAMILIES, Shape, read_shape, shape_of
-from lora_agnews.plan import plan, predict
+from lora_agnews.plan import predict
 from lora_agnews.task import parameter_groups
 
 MakeLora = Callable[..., Lora]
@@ -284,12 +284,6 @@ def test_the_shipped_recipes_train_what_they_promise(overrides: list[str], train
 
 def test_lean_stays_lean_whatever_is_overridden() -> None:
     assert not predict(check_overrides("train", ["experiment=lean", "lora.r=3"])).fits
-
-
-@pytest.mark.parametrize("study", ["heads", "rank", "reference", "smoke"])
-def test_the_shipped_studies_can_be_built(study: str) -> None:
-    _, points = load_points([f"study={study}"])
-    assert all(isinstance(budget, Budget) for budget in plan(config for _, config in points))
 
 
 def test_trained_names_of_the_reference_are_adapters_and_head(roberta_base: Shape, lora: MakeLora) -> None:

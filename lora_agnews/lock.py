@@ -1,0 +1,35 @@
+"""One process at a time in a run directory: two would mix their files."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lora_agnews.config import UserError
+
+
+class Busy(UserError):
+    """Another process is at work there."""
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Holds the folder; the system lets go of it when the process ends, however it ends. Raises: Busy."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise Busy(f"{folder}: another process is at work on this run") from error
+    finally:
+        os.close(held)
+
+
+def at_work_in(folder: Path) -> bool:
+    """If some process holds the folder."""
+    try:
+        with alone_in(folder):
+            return False
+    except Busy:
+        return True

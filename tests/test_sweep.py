@@ -1,0 +1,281 @@
+"""Sweeps that finish: multiruns and studies skip, record, resume and rank, alone and with others."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from conftest import CACHE, ROOT, run_python
+
+from lora_agnews.config import UserError
+from lora_agnews.launch import check_overrides, load_study, name_run
+from lora_agnews.ranking import find_runs
+from lora_agnews.result import Pruned, RunResult
+from lora_agnews.sweep.board import Board
+from lora_agnews.sweep.space import drawn, grid, read_space
+from lora_agnews.sweep.study import Study, run_study
+
+CONDITIONAL = {
+    "model.head": ["full", "out_proj"],
+    "lora.r": {"low": 1, "high": 64, "log": True},
+    "optim.lr": {"low": 1e-4, "high": 1e-2, "log": True, "when": {"model.head": "out_proj"}},
+}
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Overrides of runs that take a second: 72 rows to train on, 8 to validate."""
+    path = tmp_path_factory.mktemp("rows") / "few.csv"
+    with path.open("w", newline="") as stream:
+        file = csv.writer(stream)
+        file.writerow(["text", "label"])
+        for label, word in enumerate(("war", "goal", "shares", "chips")):
+            file.writerows([f"{word} {i}", label] for i in range(20))
+    values = ["model=tiny", f"data.train_file={path}", "data.max_length=8", "data.batch_size=24", "data.cache_dir=null"]
+    values += ["trainer.max_epochs=1", "trainer.precision=32-true", "logger.wandb=disabled"]
+    return [value for value in values if not value.endswith("cache_dir=null")]
+
+
+def study_of(folder: Path, *lines: str) -> Any:
+    return load_study(["study=smoke", f"dir={folder}", *lines])
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    return {path.name.rpartition("-")[0]: result.status for path, result in find_runs([folder])}
+
+
+def test_a_grid_holds_every_combination_and_only_what_its_condition_lets_in() -> None:
+    axes = read_space({"model.head": ["full", "lora"], "lora.r": {"choices": [1, 2], "when": {"model.head": "lora"}}})
+    assert list(grid(axes)) == [
+        {"model.head": "full"},
+        {"model.head": "lora", "lora.r": 1},
+        {"model.head": "lora", "lora.r": 2},
+    ]
+
+
+def test_random_points_are_in_their_ranges_and_the_same_for_the_same_seed() -> None:
+    axes = read_space(CONDITIONAL)
+    points = list(islice(drawn(axes, 7), 300))
+    assert points == list(islice(drawn(axes, 7), 300)) != list(islice(drawn(axes, 8), 300))
+    assert {1, 2, 64} <= {point["lora.r"] for point in points} <= set(range(1, 65))
+    assert sum(point["lora.r"] <= 8 for point in points) > 120, "half of them, where the logarithm is uniform"
+    assert all(("optim.lr" in point) == (point["model.head"] == "out_proj") for point in points)
+    assert all(1e-4 <= point["optim.lr"] <= 1e-2 for point in points if "optim.lr" in point)
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"lora.r": 3}, "space.lora.r=3: must be a list of values, or"),
+        ({"lora.r": []}, "must be a list of values"),
+        ({"lora.r": {"low": 4, "high": 1}}, "low below high"),
+        ({"lora.r": {"low": 0, "high": 1, "log": True}}, "log needs low above 0"),
+        ({"lora.r": {"low": 1, "hihg": 2}}, "must be a list"),
+        ({"lora.r": {"choices": [1], "low": 1, "high": 2}}, "must be a list"),
+        ({"lora.r": {"choices": [1], "when": {"model.head": "lora"}}}, "when names model.head, which"),
+    ],
+    ids=str,
+)
+def test_a_space_that_cannot_be_read_is_told(space: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read_space(space)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["study=smok"], r"study=smok: must be one of .* \(did you mean smoke\?\)"),
+        (["workers=0"], "workers=0: must be a whole number at least 1"),
+        (["workers=two"], "workers=two: must be a whole number"),
+        (["sampler=sobol"], "sampler=sobol: must be one of grid, random, tpe"),
+        (["sampler=tpe"], "trials=null: sampler=tpe goes on for ever; add trials=NUMBER"),
+        (["seeds=[]"], "space and seeds need at least one value each"),
+        (["seeds=[1,1]"], "no seed twice"),
+        (["seed=1"], r"seed=1: a study has seeds="),
+        (["minimize_parameters=true", "pruner=median"], "pruner with minimize_parameters=true"),
+        (["lora.rr=1"], r"there is no key lora\.rr \(did you mean lora\.r\?\)"),
+        (["dir="], "dir=''"),
+    ],
+    ids=str,
+)
+def test_a_bad_line_of_a_study_is_told_before_anything_is_created(lines: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_study(["study=smoke", *lines])
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf" / "study").glob("*.yaml")))
+def test_the_shipped_studies_can_be_built(name: str) -> None:
+    study = Study(load_study([f"study={name}"]))
+    assert study.num_runs
+    assert all(not isinstance(budget, Exception) for _, budget in study.budgets)
+
+
+def test_points_over_the_budget_are_no_trials(rows: list[str], tmp_path: Path) -> None:
+    study = Study(study_of(tmp_path, "budget.max_trainable=80000", *rows))
+    assert [(point["lora.r"], budget.fits) for point, budget in study.budgets] == [(1, True), (4, False)]
+    assert study.points == [{"lora.r": 1}]
+    random = study_of(tmp_path, "budget.max_trainable=80000", "sampler=random", "trials=2", *rows)
+    with pytest.raises(UserError, match="200 random points gave 1 that fit the budget"):
+        Study(random)
+
+
+def test_the_name_of_a_run_says_what_varies_and_tells_configurations_apart() -> None:
+    config, other = (check_overrides("train", ["model=tiny", f"optim.lr={lr}"]) for lr in ("1e-3", "2e-3"))
+    name = name_run(config, {"model.lora.r": 1, "data.train_file": "a/b c.csv"})
+    assert name.startswith("r=1,train_file=a_b_c.csv-")
+    assert name != name_run(other, {"model.lora.r": 1, "data.train_file": "a/b c.csv"})
+    assert name_run(config, {}).startswith("run-")
+
+
+def test_a_multirun_records_every_point_and_the_same_command_runs_what_is_missing(
+    rows: list[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "my sweep"
+    command = ["train.py", "-m", *rows, "lora.r=1,203", "trainer.accelerator=cpu,cuda", f"hydra.sweep.dir='{folder}'"]
+    done = run_python(*command, CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 1, done.stderr
+    found = statuses(folder)
+    assert found == {
+        "r=1,accelerator=cpu": "finished",
+        "r=1,accelerator=cuda": "failed",
+        "r=203,accelerator=cpu": "over_budget",
+        "r=203,accelerator=cuda": "over_budget",
+    }
+    runs = {path.name.rpartition("-")[0]: (path, result) for path, result in find_runs([folder])}
+    failed, _ = runs["r=1,accelerator=cuda"]
+    assert "Traceback" in (failed / "train.log").read_text()
+    assert not list(runs["r=203,accelerator=cpu"][0].glob("checkpoints"))
+    assert runs["r=1,accelerator=cpu"][1].config["logger"]["group"] == "my sweep"
+    lines = (folder / "leaderboard.csv").read_text().splitlines()
+    assert [line.split(",")[:3] for line in lines[:2]] == [["r", "accelerator", "n"], ["1", "cpu", "1"]]
+    assert "[4/4] r=203,accelerator=cuda" in done.stdout
+    assert "1/4 done | 2 over budget | 1 failed | best" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    before = (runs["r=1,accelerator=cpu"][0] / "result.json").read_bytes()
+    again = run_python(*command, CUDA_VISIBLE_DEVICES="")
+    assert again.stdout.count("done before") == 3
+    assert (runs["r=1,accelerator=cpu"][0] / "result.json").read_bytes() == before
+    assert again.returncode == 1, "the one that failed was tried again, and failed"
+
+
+def test_a_study_runs_its_points_once_and_ranks_them(rows: list[str], tmp_path: Path, capfd: Any) -> None:
+    config = study_of(tmp_path, *rows)
+    assert run_study(config, []) == 0
+    assert set(statuses(tmp_path)) == {f"r={r},seed={seed}" for r in (1, 4) for seed in (0, 1)}
+    assert set(statuses(tmp_path).values()) == {"finished"}
+    assert "4/4 done" in capfd.readouterr().out
+    assert (tmp_path / "leaderboard.csv").exists()
+    assert (tmp_path / "report.html").exists()
+    times = {path: (path / "result.json").stat().st_mtime_ns for path, _ in find_runs([tmp_path])}
+    assert run_study(study_of(tmp_path, *rows), []) == 0
+    assert times == {path: (path / "result.json").stat().st_mtime_ns for path, _ in find_runs([tmp_path])}
+    with pytest.raises(UserError, match="has other overrides"):
+        run_study(study_of(tmp_path, *rows, "optim.lr=1e-3"), [])
+    values = [trial.value for trial in study_in(tmp_path).trials]
+    means = [[r.metrics["val/accuracy"] for _, r in find_runs([tmp_path]) if r.config["model"]["lora"]["r"] == each]
+             for each in (1, 4)]  # fmt: skip
+    assert values == [pytest.approx(sum(each) / 2) for each in means]
+
+
+def study_in(folder: Path) -> optuna.Study:
+    return optuna.load_study(study_name=None, storage=f"sqlite:///{folder}/study.db")
+
+
+@pytest.mark.slow
+def test_a_study_of_tpe_draws_as_many_as_are_wanted_and_counts_none_over_the_budget(
+    rows: list[str], tmp_path: Path
+) -> None:
+    lines = ["sampler=tpe", "trials=3", "seeds=[0]", "minimize_parameters=true", "budget.max_trainable=90000"]
+    config = study_of(tmp_path, *lines, *rows)
+    config.space = {"lora.r": {"low": 1, "high": 5}, "optim.lr": {"low": 1e-4, "high": 1e-2, "log": True}}
+    assert run_study(config, []) == 0
+    trials = study_in(tmp_path).trials
+    done = [trial for trial in trials if trial.values]
+    over = [trial for trial in trials if "over" in trial.user_attrs]
+    assert (len(done), len(done) + len(over)) == (3, len(trials))
+    assert all(trial.values[1] <= 90_000 for trial in done)
+    assert len(find_runs([tmp_path])) == 3
+
+
+@pytest.mark.slow
+def test_a_point_that_falls_behind_is_given_up(rows: list[str], tmp_path: Path) -> None:
+    config = study_of(tmp_path, "pruner=median", "seeds=[0]", *rows)
+    config.space = {"optim.lr": [5e-3, 4e-3, 3e-3, 2e-3, 1e-3, 6e-3, 1e-9]}  # five to compare with, and a hopeless one
+    assert run_study(config, []) == 0
+    states = [trial.state.name for trial in study_in(tmp_path).trials]
+    assert states[-1] == "PRUNED"
+    (given_up,) = [result for _, result in find_runs([tmp_path]) if result.status == "interrupted" and
+                   result.config["optim"]["lr"] == 1e-9]  # fmt: skip
+    assert given_up.error == Pruned.WORDS
+    assert "test/accuracy" not in given_up.metrics
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_the_trial_for_the_next_start(
+    rows: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, calls = Board.run, iter(range(9))
+
+    def interrupted(*arguments: Any) -> RunResult:
+        if next(calls) == 1:
+            raise KeyboardInterrupt
+        return run(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Board, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_study(study_of(tmp_path, *rows), [])
+    assert run_study(study_of(tmp_path, *rows), []) == 0
+    assert set(statuses(tmp_path)) == {f"r={r},seed={seed}" for r in (1, 4) for seed in (0, 1)}
+
+
+@pytest.mark.slow
+def test_three_processes_share_a_study_and_one_may_be_killed(rows: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    lines = [
+        "study=smoke",
+        f"dir={folder}",
+        *rows,
+        "trainer.max_epochs=12",
+        "data.batch_size=8",
+        "trainer.checkpoint_every=3",
+    ]
+    environment = os.environ | {"XDG_CACHE_HOME": CACHE, "OMP_NUM_THREADS": "1"}
+    workers = [
+        subprocess.Popen([sys.executable, "sweep.py", *lines], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+        for _ in range(3)
+    ]
+    until = time.monotonic() + 120
+    while not list(folder.glob("*/checkpoints/last.ckpt")) and time.monotonic() < until:
+        time.sleep(0.1)
+    workers[0].send_signal(signal.SIGKILL)
+    assert [worker.wait(300) for worker in workers[1:]] == [0, 0]
+    assert len(statuses(folder)) == 4
+    assert set(statuses(folder).values()) == {"finished"}
+    complete = [trial.params["lora.r"] for trial in study_in(folder).trials if trial.state.name == "COMPLETE"]
+    assert sorted(complete) == [1, 4], "no trial is done twice"
+
+
+@pytest.mark.slow
+def test_workers_are_processes_that_the_command_starts(rows: list[str], tmp_path: Path) -> None:
+    done = run_python("sweep.py", "study=smoke", f"dir={tmp_path}", "workers=2", *rows)
+    assert done.returncode == 0, done.stderr
+    assert "4/4 done" in done.stdout
+    assert sorted(path.name for path in tmp_path.glob("worker-*.log")) == ["worker-1.log", "worker-2.log"]
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_over_thirty_points(rows: list[str], tmp_path: Path) -> None:
+    board, resident = Board(tmp_path, 34), []
+    for seed in range(34):
+        config = check_overrides("train", [*rows, f"seed={seed}"])
+        board.run(config, tmp_path / str(seed))
+        resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+    assert resident[-1] - resident[3] < 30 * 2**20, [round(each / 2**20) for each in resident]
