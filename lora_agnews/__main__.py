@@ -83,7 +83,8 @@ def report(
         rows = ranking.rank(ranking.find_runs(folders))
     except UserError as error:
         fail(str(error), status=2)
-    write_report(rows, output, ", ".join(folder.resolve().name for folder in folders))
+    names = [folder.resolve().name for folder in folders]
+    write_report(rows, output, ", ".join(names) if len(names) < 4 else f"{len(names)} directories")
     console.say(str(output))
 
 

@@ -4,6 +4,8 @@ import csv
 import html
 import math
 import os
+import re
+import shlex
 import statistics
 from collections.abc import Sequence
 from datetime import date
@@ -17,12 +19,13 @@ from plotly.offline import get_plotlyjs
 
 from lora_agnews.budget import HARD_LIMIT
 from lora_agnews.config import LABELS, leaves, spelled
-from lora_agnews.launch import check_overrides
+from lora_agnews.launch import check_overrides, in_quotes
 from lora_agnews.ranking import CHOSEN_BY, Row, pareto
 from lora_agnews.result import RunResult
 
+LONGEST_LABEL = 22
 MOST_CURVES = 10  # configurations in the learning curves, the best ones
-BLUE, RED = "#3b6fb6", "#d1495b"
+BLUE, RED, ORANGE = "#3b6fb6", "#d1495b", "#e8963c"  # seen on white and on black
 COLOURS = [BLUE, RED, "#3a9a6b", "#8a5fbf", "#c98a1b", "#2a9fb0", "#b0578f", "#7a8a2f", "#6b7280", "#a0522d"]
 PAGE = Template((files("lora_agnews") / "report.html").read_text(encoding="utf-8"))
 
@@ -37,13 +40,13 @@ def write_report(rows: Sequence[Row], path: Path, title: str) -> None:
     ]
     parts += [_section("Leaderboard", _leaderboard(rows), _verdict(counted))]
     if counted:
-        note = "A point is a configuration, its bar the standard deviation over seeds; nothing beats the line in both."
+        note = "A bar is the standard deviation over seeds; no configuration beats one on the line in both."
         parts.append(_section("Accuracy against trained parameters", _figure(_against_parameters(counted)), note))
         if len(counted) > 1 and counted[0].values:
             note = "A line is a configuration, coloured by validation accuracy. Drag along an axis to choose."
-            parts.append(_section("What varied", f'<div class="wide">{_figure(_parallel(counted))}</div>', note))
+            parts.append(_section("What varied", _wide(_parallel(counted), len(counted[0].values)), note))
             note = "Mean and standard deviation over all runs of a value, whatever else they have. Grey: each run."
-            parts.append(_section("Effect of each value", _figure(_effects(counted)), note))
+            parts.append(_section("Effect of each value", _effects(counted), note))
         shown = min(len(counted), MOST_CURVES)
         note = f"Every run of the best {shown} configurations." if shown > 1 else "Every run."
         parts.append(_section("Learning curves", _figure(_curves(counted[:MOST_CURVES])), note))
@@ -69,15 +72,9 @@ def command_of(result: RunResult) -> str:
         for part in key.split("."):
             found = found.get(part, value) if isinstance(found, dict) else value
         if found != value and key not in ("resume", "logger.group"):
-            text = f"{key}={spelled(found)}"
-            words.append(
-                text if all(sign.isalnum() or sign in "=._/-" for sign in text) else f"'{key}={_quoted(found)}'"
-            )
+            plain = not isinstance(found, str) or re.fullmatch(r"[\w./-]+", found)
+            words.append(shlex.quote(f"{key}={spelled(found) if plain else in_quotes(found)}"))
     return " ".join(["python train.py", *words])
-
-
-def _quoted(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, str) else spelled(value)
 
 
 def _section(title: str, content: str, note: str) -> str:
@@ -137,7 +134,9 @@ def _against_parameters(rows: Sequence[Row]) -> go.Figure:
         xanchor="right",
         yanchor="bottom",
     )
+    ticks = [digit * 10**power for power in range(7) for digit in (1, 2, 5)]
     figure.update_xaxes(type="log", title="trained parameters", range=[None, math.log10(1.25 * HARD_LIMIT)])
+    figure.update_xaxes(tickvals=ticks, ticktext=[f"{tick:,}" for tick in ticks])
     figure.update_yaxes(title="validation accuracy")
     return _laid_out(figure, 430)
 
@@ -158,7 +157,7 @@ def _parallel(rows: Sequence[Row]) -> go.Figure:
         else:
             names = sorted({spelled(value) for value in values})
             dimension = {"values": [names.index(spelled(value)) for value in values]}
-            dimension |= {"tickvals": list(range(len(names))), "ticktext": [_text(name) for name in names]}
+            dimension |= {"tickvals": list(range(len(names))), "ticktext": [_label(name) for name in names]}
             label = key
         dimensions.append(dimension | {"label": _text(label)})
     scores = [row.mean() for row in rows]
@@ -166,7 +165,7 @@ def _parallel(rows: Sequence[Row]) -> go.Figure:
     dimensions.append({"values": scores, "label": "val accuracy", "tickformat": ".4f"})
     bar = {
         "color": scores,
-        "colorscale": "Viridis",
+        "colorscale": [[0, BLUE], [1, ORANGE]],
         "showscale": True,
         "colorbar": {"thickness": 10, "tickformat": ".3f"},
     }
@@ -175,37 +174,38 @@ def _parallel(rows: Sequence[Row]) -> go.Figure:
     return figure.update_layout(margin={"l": 70, "r": 40, "t": 60, "b": 30})
 
 
-def _effects(rows: Sequence[Row]) -> go.Figure:
-    keys = list(rows[0].values)
-    height = 290
+def _wide(figure: go.Figure, axes: int) -> str:
+    """Scrolls sideways where its axes would not be told apart."""
+    return f'<div class="wide"><div style="min-width: {110 * (axes + 3)}px">{_figure(figure)}</div></div>'
+
+
+def _effects(rows: Sequence[Row]) -> str:
+    """A small figure for each key that varies."""
+    return f'<div class="grid">{"".join(f"<div>{_figure(_effect(rows, key))}</div>" for key in rows[0].values)}</div>'
+
+
+def _effect(rows: Sequence[Row], key: str) -> go.Figure:
+    numeric = all(_is_number(row.values[key]) for row in rows)
+    ordered = sorted(rows, key=lambda row: row.values[key] if numeric else spelled(row.values[key]))
+    groups: dict[str, list[float]] = {}
+    for row in ordered:
+        groups.setdefault(_label(row.values[key]), []).extend(row.scores())
+    every = [(name, score) for name, scores in groups.items() for score in scores]
     figure = go.Figure()
-    figure.set_subplots(rows=len(keys), cols=1, vertical_spacing=min(0.5, 110 / (height * len(keys))))
-    for number, key in enumerate(keys, 1):
-        groups: dict[str, list[float]] = {}
-        ordered = sorted(
-            rows,
-            key=lambda row: (
-                not _is_number(row.values[key]),
-                row.values[key] if _is_number(row.values[key]) else 0,
-                spelled(row.values[key]),
-            ),
-        )
-        for row in ordered:
-            groups.setdefault(_text(spelled(row.values[key])), []).extend(row.scores())
-        every = [(name, score) for name, scores in groups.items() for score in scores]
-        figure.add_scatter(
-            x=[name for name, _ in every], y=[score for _, score in every], mode="markers", row=number, col=1,
-            marker={"color": "#9aa5b1", "size": 6, "opacity": 0.6}, hovertemplate="%{x}: %{y:.4f}<extra></extra>",
-        )  # fmt: skip
-        spreads = [statistics.stdev(scores) if len(scores) > 1 else 0 for scores in groups.values()]
-        figure.add_scatter(
-            x=list(groups), y=[statistics.mean(scores) for scores in groups.values()], mode="lines+markers",
-            marker={"color": BLUE, "size": 9}, line={"color": BLUE, "width": 1.5}, row=number, col=1,
-            error_y={"array": spreads, "color": BLUE, "thickness": 1.2}, hovertemplate="%{x}: %{y:.4f}<extra></extra>",
-        )  # fmt: skip
-        figure.update_xaxes(title=_text(key), type="category", row=number, col=1)
-        figure.update_yaxes(title="validation accuracy", row=number, col=1)
-    return _laid_out(figure, height * len(keys) + 30).update_layout(showlegend=False)
+    figure.add_scatter(
+        x=[name for name, _ in every], y=[score for _, score in every], mode="markers",
+        marker={"color": "#9aa5b1", "size": 6, "opacity": 0.6}, hovertemplate="%{x}: %{y:.4f}<extra></extra>",
+    )  # fmt: skip
+    spreads = [statistics.stdev(scores) if len(scores) > 1 else 0 for scores in groups.values()]
+    figure.add_scatter(
+        x=list(groups), y=[statistics.mean(scores) for scores in groups.values()],
+        mode="lines+markers" if numeric else "markers", marker={"color": BLUE, "size": 9},
+        line={"color": BLUE, "width": 1.5}, error_y={"array": spreads, "color": BLUE, "thickness": 1.2},
+        hovertemplate="%{x}: %{y:.4f}<extra></extra>",
+    )  # fmt: skip
+    figure.update_xaxes(title=_text(key), type="category")
+    figure.update_yaxes(title="validation accuracy")
+    return _laid_out(figure, 300).update_layout(showlegend=False)
 
 
 def _curves(rows: Sequence[Row]) -> go.Figure:
@@ -278,7 +278,7 @@ def _laid_out(figure: go.Figure, height: int) -> go.Figure:
 
 def _figure(figure: go.Figure) -> str:
     text: str = figure.to_html(
-        full_html=False, include_plotlyjs=False, config={"responsive": True, "displaylogo": False}
+        full_html=False, include_plotlyjs=False, config={"responsive": True, "displayModeBar": False}
     )
     return text
 
@@ -293,6 +293,12 @@ def _is_number(value: Any) -> bool:
 
 def _number(value: float) -> float:
     return 0.0 if math.isnan(value) else value
+
+
+def _label(value: Any) -> str:
+    """A value at an axis; of a long one its end."""
+    text = value if isinstance(value, str) else spelled(value)
+    return _text(text if len(text) <= LONGEST_LABEL else f"…{text[1 - LONGEST_LABEL :]}")
 
 
 def _text(text: str) -> str:

@@ -2,7 +2,6 @@
 
 import csv
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -248,17 +247,25 @@ def test_three_processes_share_a_study_and_one_may_be_killed(rows: list[str], tm
         "trainer.checkpoint_every=3",
     ]
     environment = os.environ | {"XDG_CACHE_HOME": CACHE, "OMP_NUM_THREADS": "1"}
-    workers = [
-        subprocess.Popen([sys.executable, "sweep.py", *lines], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-        for _ in range(3)
-    ]
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "sweep.py", *lines], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
+        )
+
+    workers = [start()]
     until = time.monotonic() + 120
     while not list(folder.glob("*/checkpoints/last.ckpt")) and time.monotonic() < until:
         time.sleep(0.1)
-    workers[0].send_signal(signal.SIGKILL)
+    workers[0].kill()
+    workers[0].wait()
+    assert list(statuses(folder).values()) == ["interrupted"], "killed in the middle of the first run"
+    workers += [start(), start()]
     assert [worker.wait(300) for worker in workers[1:]] == [0, 0]
     assert len(statuses(folder)) == 4
     assert set(statuses(folder).values()) == {"finished"}
+    states = [trial.state.name for trial in study_in(folder).trials]
+    assert states.count("FAIL") == 1, "the one of the killed process, taken over by another"
     complete = [trial.params["lora.r"] for trial in study_in(folder).trials if trial.state.name == "COMPLETE"]
     assert sorted(complete) == [1, 4], "no trial is done twice"
 
