@@ -101,17 +101,18 @@ CONTESTANTS = {"bare loop": bare, "Lightning alone": lightning_alone, "train.py"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=800)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "one-layer"
         one_layer(model)
         rounds = [[measure(model, args.steps) for measure in CONTESTANTS.values()] for _ in range(args.rounds)]
-    times = dict(zip(CONTESTANTS, map(statistics.median, zip(*rounds, strict=True)), strict=True))
-    print(f"milliseconds a step, {args.steps} steps, median of {args.rounds} rounds")
-    for name, found in times.items():
-        print(f"{name:16}{found:6.2f}{found - times['bare loop']:+7.2f}")
+    print(f"milliseconds a step, {args.steps} steps, {args.rounds} rounds: median, and median and quartiles of the "
+          "difference to the bare loop of the same round")  # fmt: skip
+    for name, times in zip(CONTESTANTS, zip(*rounds, strict=True), strict=True):
+        low, middle, high = statistics.quantiles([time - loop for time, (loop, *_) in zip(times, rounds, strict=True)])
+        print(f"{name:16}{statistics.median(times):6.2f}{middle:+7.2f}  ({low:+.2f} to {high:+.2f})")
 
 
 if __name__ == "__main__":

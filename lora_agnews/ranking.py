@@ -52,8 +52,10 @@ class Row:
 
     @property
     def name(self) -> str:
-        """What varies, as one types it; the run directory where nothing does."""
-        return " ".join(f"{key}={spelled(value)}" for key, value in self.values.items()) or self.runs[0][0].name
+        """What varies, as one types it; where nothing does, the directory of the run or runs."""
+        varying = " ".join(f"{key}={spelled(value)}" for key, value in self.values.items())
+        folder, _ = self.runs[0]
+        return varying or (folder if len(self.runs) == 1 else folder.parent).name
 
     @property
     def states(self) -> dict[str, int]:

@@ -151,6 +151,8 @@ class LoRAClassifier(L.LightningModule):
         optimizer = OPTIMIZERS[self.optimizer_name](groups, lr=self.lr, weight_decay=self.weight_decay)  # type: ignore[call-arg]
         steps = int(self.trainer.estimated_stepping_batches)
         warmup = round(self.warmup_fraction * steps)
+        if self.schedule is SCHEDULES["constant"] and not warmup:
+            return optimizer  # a scheduler costs a step 0.1 ms, also for nothing
 
         def factor(step: int) -> float:
             if step < warmup:

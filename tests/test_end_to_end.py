@@ -1,11 +1,13 @@
 """Real commands on the shipped model and rows: what a run leaves, what it prints, how it ends."""
 
 import csv
+import gzip
 import json
 import os
 import subprocess
 import sys
 import time
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -300,3 +302,38 @@ def test_sweep_plans_a_study_against_the_budget() -> None:
     wrong = run_python("sweep.py", "study=head")
     assert wrong.returncode == 2
     assert "did you mean heads" in wrong.stderr
+
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from lora_agnews.experiment import run_experiment
+from lora_agnews.launch import check_overrides
+import lora_agnews.training
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+imported = peak()
+run_dir = Path(sys.argv[1])
+run_dir.mkdir()
+result = run_experiment(check_overrides("train", sys.argv[2:]), None, run_dir)
+print(result.status, result.data["train"], peak() - imported)
+"""
+
+
+@pytest.mark.slow
+def test_as_many_rows_as_ag_news_has_here_take_less_than_1_2_gib(tmp_path: Path) -> None:
+    """68,718 rows as long as real ones, the first start: read, split, tokenised, trained on."""
+    with gzip.open(ROOT / "lora_agnews" / "data" / "sample" / "train.csv.gz", "rt", newline="") as stream:
+        header, *sample = csv.reader(stream)
+    with (tmp_path / "many.csv").open("w", newline="") as stream:
+        file = csv.writer(stream)
+        file.writerow(header)
+        file.writerows([*row[:-1], f"{row[-1]} {i}"] for i, row in zip(range(68_718), cycle(sample), strict=False))
+    overrides = ["model=tiny", f"data.train_file={tmp_path}/many.csv", f"data.cache_dir={tmp_path}/cache"]
+    overrides += ["trainer.max_steps=60", "trainer.precision=32-true", "logger.wandb=disabled"]
+    done = run_python("-c", MEMORY, str(tmp_path / "run"), *overrides)
+    status, rows, grown = done.stdout.split()[-3:]
+    assert (status, int(rows)) == ("finished", 61_848)
+    assert int(grown) < 1.2 * 2**30
