@@ -16,6 +16,7 @@ def main() -> int:
     )
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the study, below, or of train.py")
     parser.add_argument("--plan", action="store_true", help="show what fits the budget, and run nothing")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)  # of the command with workers=N
     arguments = parser.parse_args()
     try:
         config = load_study(arguments.overrides)
@@ -24,7 +25,7 @@ def main() -> int:
         if arguments.plan:
             console.show_study(config, Study(config).budgets)
             return 0
-        return run_study(config, [sys.executable, __file__, *arguments.overrides])
+        return run_study(config, [sys.executable, __file__, "--worker", *arguments.overrides], arguments.worker)
     except UserError as error:
         fail(str(error), status=2)
     except RuntimeError as error:

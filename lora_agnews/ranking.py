@@ -151,17 +151,20 @@ def rank(runs: Sequence[Run], by: str = CHOSEN_BY) -> list[Row]:
     return sorted(rows, key=place)
 
 
-def to_csv(rows: Sequence[Row]) -> str:
-    """A line for each row under a header; a cell is empty where there is no number."""
-    text = io.StringIO()
+def to_table(rows: Sequence[Row]) -> list[list[Any]]:
+    """A header, and a line for each row; None where there is no number."""
     found = [row.to_dict() for row in rows]
     keys = list(rows[0].values)
     plain = [key for key in found[0] if key not in ("configuration", "runs")]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*keys, *plain, "runs"])
-    for row in found:
-        values = [spelled(row["configuration"][key]) for key in keys]
-        writer.writerow([*values, *(row[key] for key in plain), " ".join(run["run"] for run in row["runs"])])
+    lines = [[*(spelled(row["configuration"][key]) for key in keys), *(row[key] for key in plain)] for row in found]
+    runs = [" ".join(run["run"] for run in row["runs"]) for row in found]
+    return [[*keys, *plain, "runs"], *([*line, of] for line, of in zip(lines, runs, strict=True))]
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """`to_table`; a cell is empty where there is no number."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(to_table(rows))
     return text.getvalue()
 
 

@@ -103,6 +103,21 @@ def tracking(
             tracked.run.finish(exit_code=int(failed))
 
 
+def log_leaderboard(folder: Path, mode: str, project: str, table: list[list[Any]]) -> None:
+    """The final results of a sweep, a header and its rows, as the table of one W&B run in the sweep's group.
+
+    Raises: RuntimeError, as `tracking`.
+    """
+    about = {"project": project, "group": folder.name, "name": "leaderboard", "job_type": "leaderboard"}
+    run = _open_wandb(mode, dir=folder, **about, **_known_to_wandb(folder))
+    if run is not None:
+        import wandb
+
+        header, *rows = table
+        run.log({"leaderboard": wandb.Table(columns=header, data=rows)})
+        run.finish()
+
+
 def _open_metrics(run_dir: Path, continued_after: int | None) -> CSVLogger:
     """Lightning's logger begins its file anew; the rows to keep go in again first."""
     kept: list[dict[str, str]] = []

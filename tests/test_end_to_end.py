@@ -210,7 +210,7 @@ def test_a_run_of_other_choices_says_and_records_what_it_did(tmp_path: Path) -> 
     assert len(written["target_modules"]) == 2 * 2 + 1
     saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     groups = saved["optimizer_states"][0]["param_groups"]
-    assert [group["initial_lr"] for group in groups] == [1e-3, 4e-3]
+    assert [group["lr"] for group in groups] == [1e-3, 4e-3]
     assert result.budget["groups"].keys() == {"lora", "lora_head", "head", "bias"}
 
 

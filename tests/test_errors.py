@@ -353,7 +353,6 @@ BAD_COMMANDS: list[tuple[str, list[str]]] = [
     ("--resum=x", ["--resum", "--help"]),
     ("experiment=quickstart data.train_file=../rows.csv", ["rows.csv", "row 5", "label 9"]),
     ("experiment=quickstart hydra.run.dir=kept/run data.max_length=8192", ["data.max_length=8192", "use at most"]),
-    ("-m experiment=quickstart seed=0,1 lora.target_modules=[quary]", ["model.lora.target_modules", "quary", "query"]),
 ]
 HELP = "--help"
 CONFIG = "experiment=lean lora.r=3 --cfg job --resolve"

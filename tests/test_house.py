@@ -34,6 +34,7 @@ LAYERS = {  # module or package of ours -> what it may import of ours
         "report",
         "result",
         "sweep",
+        "tracking",
     },
     "resume": {"config", "launch"},
     "data": {"config", "console", "hub", "data"},

@@ -23,6 +23,7 @@ from transformers import RobertaConfig, RobertaForMaskedLM
 
 from lora_agnews.data.source import HUB_NAME, read_file
 from lora_agnews.model.pretrain import train_tokenizer
+from lora_agnews.ranking import find_runs
 from lora_agnews.result import RunResult
 
 MODEL = "FacebookAI/roberta-base"
@@ -164,16 +165,21 @@ def test_offline_mode_without_a_cache_says_that_it_is_on(hub: HubServer, tmp_pat
     assert "OfflineModeIsEnabled" in done.stderr.splitlines()[-4]
 
 
+def of_model(sweep: Path, name: str) -> RunResult:
+    (found,) = [result for _, result in find_runs([sweep]) if result.config["model"]["name"] == name]
+    return found
+
+
 def test_a_model_that_does_not_exist_is_named(later: dict[str, tuple[Path, Done]]) -> None:
     run_dir, done = later["refused"]
-    result = RunResult.load(run_dir / "1")
+    result = of_model(run_dir, NOWHERE)
     assert done.returncode == 1
     assert result.status == "failed"
     assert f"could not fetch the model {NOWHERE}: the hub has no such repository" in str(result.error)
 
 
 def test_weights_other_than_safetensors_are_refused(later: dict[str, tuple[Path, Done]], hub: HubServer) -> None:
-    result = RunResult.load(later["refused"][0] / "0")
+    result = of_model(later["refused"][0], PICKLED)
     assert result.status == "failed"
     assert f"{PICKLED}@{COMMITS['v1'][:12]}: no *.safetensors weights" in str(result.error)
     assert not [request for request in hub.requests if request.endswith(".bin")]
@@ -181,12 +187,12 @@ def test_weights_other_than_safetensors_are_refused(later: dict[str, tuple[Path,
 
 def test_the_revision_is_asked_for(later: dict[str, tuple[Path, Done]], hub: HubServer) -> None:
     assert f"GET /api/models/{PICKLED}/revision/v1" in hub.requests
-    assert RunResult.load(later["refused"][0] / "0").config["model"]["revision"] == "v1"
+    assert of_model(later["refused"][0], PICKLED).config["model"]["revision"] == "v1"
 
 
 def test_every_refusal_is_one_message(later: dict[str, tuple[Path, Done]]) -> None:
     _, done = later["refused"]
-    assert done.stderr.count("error:") == 2
+    assert done.stdout.count("  failed: ") == 2
     assert "Traceback" not in done.stderr + done.stdout
 
 

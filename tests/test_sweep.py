@@ -164,6 +164,16 @@ def test_a_multirun_records_every_point_and_the_same_command_runs_what_is_missin
     assert again.returncode == 1, "the one that failed was tried again, and failed"
 
 
+def test_a_point_that_cannot_run_is_recorded_with_the_remedy_and_tried_again(rows: list[str], tmp_path: Path) -> None:
+    board = Board(tmp_path, 2)
+    for _ in range(2):
+        config = check_overrides("train", [*rows, "lora.target_modules=[quary]"])
+        result = board.run(config, tmp_path / "point")
+        assert result.status == RunResult.load(tmp_path / "point").status == "failed"
+        assert "quary" in (result.error or "")
+    assert board.conclude() == 1
+
+
 def test_a_study_runs_its_points_once_and_ranks_them(rows: list[str], tmp_path: Path, capfd: Any) -> None:
     config = study_of(tmp_path, *rows)
     assert run_study(config, []) == 0

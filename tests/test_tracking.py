@@ -274,6 +274,7 @@ def test_two_runs_of_one_process_are_two_runs(tmp_path: Path, nobody: pytest.Mon
 
 CONTINUED = """
 import sys
+import time
 from pathlib import Path
 
 from lora_agnews.tracking import tracking
@@ -284,6 +285,7 @@ for after, steps in ((None, (1, 2, 3)), (2, (3, 4))):
             for logger in tracked.loggers:
                 logger.log_metrics({"val/accuracy": step / 10}, step)
         print(tracked.run.id)
+    time.sleep(1)  # W&B names its folders by the second
 """
 
 

@@ -4,12 +4,13 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lora_agnews import console
 from lora_agnews.config import TrainConfig
 from lora_agnews.experiment import Hopeless, run_point
 from lora_agnews.lock import Busy
-from lora_agnews.ranking import CHOSEN_BY, Run, find_runs, rank, to_csv
+from lora_agnews.ranking import CHOSEN_BY, Run, find_runs, rank, to_csv, to_table
 from lora_agnews.result import FILE, RunResult
 
 LEADERBOARD = "leaderboard.csv"
@@ -75,7 +76,19 @@ class Board:
         console.say("")
         console.show_ranking(rows)
         console.say(f"\nleaderboard  {self.folder / LEADERBOARD}")
+        self._log(runs, to_table(rows))
         return int(any(result.status == "failed" for _, result in runs))
+
+    def _log(self, runs: list[Run], table: list[list[Any]]) -> None:
+        """The leaderboard to W&B, where the runs went."""
+        logger = runs[0][1].config["logger"]
+        if logger["wandb"] != "disabled":
+            from lora_agnews.tracking import log_leaderboard
+
+            try:
+                log_leaderboard(self.folder, logger["wandb"], logger["project"], table)
+            except RuntimeError as error:
+                console.notice(f"the leaderboard is not in W&B: {error}")
 
     def _runs(self) -> list[Run]:
         return find_runs([self.folder]) if any(self.folder.rglob(FILE)) else []

@@ -197,8 +197,10 @@ class RunFailed(Exception):
     """A run of a trial failed; its record says why."""
 
 
-def run_study(config: StudyConfig, command: list[str]) -> int:
-    """Runs what is left of a study and shows the outcome. Gives back the exit status.
+def run_study(config: StudyConfig, command: list[str], worker: bool = False) -> int:
+    """Runs what is left of a study and shows the outcome; a worker, which `command` starts, leaves that to others.
+
+    Gives back the exit status.
 
     Raises: UserError; RuntimeError, if the storage or a model's config is out of reach; KeyboardInterrupt.
     """
@@ -206,6 +208,9 @@ def run_study(config: StudyConfig, command: list[str]) -> int:
     board = Board(study.folder, study.num_runs, config.workers)
     console.show_study(config, study.budgets)
     study.open()
+    if worker:
+        study.work(board)
+        return 0
     if config.workers == 1:
         study.work(board)
     else:
@@ -218,14 +223,22 @@ def run_study(config: StudyConfig, command: list[str]) -> int:
 
 
 def _work_in_processes(number: int, command: list[str], folder: Path, board: Board) -> None:
-    """The same command once for each worker, under a view of what they do."""
-    with console.watch(board.state):
-        workers = []
-        for each in range(1, number + 1):
-            with (folder / f"worker-{each}.log").open("a") as log:
-                workers.append(subprocess.Popen([*command, "workers=1"], stdout=log, stderr=log))
+    """A worker after the other is started; then a view of what they do. Ctrl-C reaches them too: they save and end."""
+    logs = [folder / f"worker-{each}.log" for each in range(1, number + 1)]
+    workers = []
+    for path in logs:
+        with path.open("a") as log:
+            workers.append(subprocess.Popen(command, stdout=log, stderr=log))
+    try:
+        with console.watch(board.state):
+            statuses = [worker.wait() for worker in workers]
+    except KeyboardInterrupt:
         for worker in workers:
             worker.wait()
+        raise
+    for status, path in zip(statuses, logs, strict=True):
+        if status:
+            console.notice(f"a worker ended with status {status}: {path} has the details")
 
 
 def _suggest(trial: optuna.Trial, axis: Axis) -> Any:
