@@ -2,9 +2,14 @@
 
 import csv
 import os
+import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -296,3 +301,45 @@ def test_memory_does_not_grow_over_thirty_points(rows: list[str], tmp_path: Path
         board.run(config, tmp_path / str(seed))
         resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
     assert resident[-1] - resident[3] < 30 * 2**20, [round(each / 2**20) for each in resident]
+
+
+@pytest.fixture
+def postgresql(tmp_path: Path) -> Iterator[str]:
+    """The address of a server of its own."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
+    assert found, "this test needs PostgreSQL: apt-get install postgresql"
+    folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
+    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    if as_user:
+        shutil.chown(folder, "postgres")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    control = [*as_user, str(found[-1]), "-D", str(folder / "data")]
+    quiet = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder}
+    subprocess.run([*control, "initdb", "-o", "-A trust -U postgres"], **quiet)
+    options = f"-k {folder} -p {port} -c listen_addresses=127.0.0.1"
+    subprocess.run([*control, "-o", options, "-l", str(folder / "log"), "-w", "start"], **quiet)
+    yield f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
+    subprocess.run([*control, "-m", "immediate", "stop"], **quiet)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.slow
+def test_two_machines_share_a_study_on_postgresql(rows: list[str], tmp_path: Path, postgresql: str) -> None:
+    folders = [tmp_path / "here", tmp_path / "there"]
+    lines = ["sweep.py", "study=smoke", f"storage={postgresql}", *rows]
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda folder: run_python(*lines, f"dir={folder}", OMP_NUM_THREADS="1"), folders))
+    assert [each.returncode for each in done] == [0, 0], done[0].stderr + done[1].stderr
+    found = [statuses(folder) for folder in folders if list(folder.glob("*/result.json"))]
+    assert sorted(name for each in found for name in each) == [f"r={r},seed={seed}" for r in (1, 4) for seed in (0, 1)]
+
+
+@pytest.mark.slow
+def test_submitit_runs_each_point_in_a_job_of_its_own(rows: list[str], tmp_path: Path) -> None:
+    launcher = ["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5"]
+    line = ["train.py", "-m", *rows, "lora.r=1,203,2", f"hydra.sweep.dir={tmp_path}", *launcher]
+    done = run_python(*line)
+    assert done.returncode == 0, done.stderr
+    assert statuses(tmp_path) == {"r=1": "finished", "r=2": "finished", "r=203": "over_budget"}
+    assert (tmp_path / "leaderboard.csv").exists()

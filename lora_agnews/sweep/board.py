@@ -10,7 +10,7 @@ from lora_agnews import console
 from lora_agnews.config import TrainConfig
 from lora_agnews.experiment import Hopeless, run_point
 from lora_agnews.lock import Busy
-from lora_agnews.ranking import CHOSEN_BY, Run, find_runs, rank, to_csv, to_table
+from lora_agnews.ranking import CHOSEN_BY, Row, Run, find_runs, rank, to_csv, to_table
 from lora_agnews.result import FILE, RunResult
 
 LEADERBOARD = "leaderboard.csv"
@@ -78,6 +78,11 @@ class Board:
         console.say(f"\nleaderboard  {self.folder / LEADERBOARD}")
         self._log(runs, to_table(rows))
         return int(any(result.status == "failed" for _, result in runs))
+
+    def rows(self) -> list[Row]:
+        """The leaderboard."""
+        runs = self._runs()
+        return rank(runs) if runs else []
 
     def _log(self, runs: list[Run], table: list[list[Any]]) -> None:
         """The leaderboard to W&B, where the runs went."""

@@ -20,6 +20,8 @@ import optuna
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from lora_agnews import console
 from lora_agnews.budget import Budget
@@ -27,7 +29,6 @@ from lora_agnews.config import StudyConfig, TrainConfig, UserError, spelled
 from lora_agnews.launch import load_point, name_run
 from lora_agnews.lock import Busy
 from lora_agnews.plan import plan, predict
-from lora_agnews.ranking import find_runs, rank
 from lora_agnews.report import write_report
 from lora_agnews.result import Pruned
 from lora_agnews.sweep.board import Board
@@ -35,6 +36,7 @@ from lora_agnews.sweep.space import Axis, Point, choose, drawn, grid, read_space
 
 STORAGE = "study.db"
 BEAT, GRACE = 5, 20  # seconds between signs of life of a trial, and without one until others take it over
+ATTEMPTS = 3  # to open the storage, a second apart
 DRAWS = 100  # random points that may be over the budget for each that is wanted
 PRUNERS: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
     "none": optuna.pruners.NopPruner,
@@ -65,30 +67,31 @@ class Study:
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         url = self.config.storage or f"sqlite:///{self.folder.absolute() / STORAGE}"
         directions = [StudyDirection.MAXIMIZE] + [StudyDirection.MINIMIZE] * self.config.minimize_parameters
-        self.storage = RDBStorage(
-            url,
-            engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None,
-            heartbeat_interval=BEAT,
-            grace_period=GRACE,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
-        )
-        self.study = optuna.create_study(
-            study_name=self.config.name,
-            storage=self.storage,
-            directions=directions,
-            sampler=optuna.samplers.TPESampler(seed=self.config.seeds[0]),
-            pruner=PRUNERS[self.config.pruner](),
-            load_if_exists=True,
-        )
+        self.storage = _connect(url)
+        about: dict[str, Any] = {"study_name": self.config.name, "storage": self.storage}
+        about |= {"sampler": optuna.samplers.TPESampler(seed=self.config.seeds[0])}
+        about |= {"pruner": PRUNERS[self.config.pruner]()}
         same = [self.config.overrides, self.config.space, self.config.seeds, self.config.minimize_parameters]
         values = hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
-        if self.study.user_attrs.setdefault("values", values) != values:
-            raise UserError(
-                f"{self.folder}: the study {self.config.name} there has other overrides, seeds or another space; "
-                "give this one a directory of its own: dir=runs/NAME"
-            )
-        self.study.set_user_attr("values", values)
-        self._enqueue()
+        try:
+            self.study = optuna.create_study(**about, directions=directions)
+            self.study.set_user_attr("values", values)
+            self._enqueue()
+        except optuna.exceptions.DuplicatedStudyError as error:
+            self.study = optuna.load_study(**about)
+            self._wait_for("planned")  # by the process that created it, or that one is gone
+            if self.study.user_attrs.get("values", values) != values:
+                raise UserError(
+                    f"{self.folder}: the study {self.config.name} there has other overrides, seeds or another space; "
+                    "give this one a directory of its own: dir=runs/NAME"
+                ) from error
+            self._enqueue()
+        self.study.set_user_attr("planned", True)
+
+    def _wait_for(self, name: str) -> None:
+        until = time.monotonic() + GRACE
+        while name not in self.study.user_attrs and time.monotonic() < until:
+            time.sleep(0.5)
 
     def work(self, board: Board) -> None:
         """Takes trials until none is left, here or elsewhere. Raises: KeyboardInterrupt; what is begun stays."""
@@ -215,11 +218,34 @@ def run_study(config: StudyConfig, command: list[str], worker: bool = False) -> 
         study.work(board)
     else:
         _work_in_processes(config.workers, command, study.folder, board)
-    status = board.conclude()
-    page = study.folder / "report.html"
-    write_report(rank(find_runs([study.folder])), page, f"Study {config.name}")
-    console.say(f"report       {page}")
+    status, page = board.conclude(), study.folder / "report.html"
+    if rows := board.rows():
+        write_report(rows, page, f"Study {config.name}")
+        console.say(f"report       {page}")
     return status
+
+
+def _connect(url: str) -> RDBStorage:
+    """Raises: RuntimeError, without the password of the URL, if there is no such storage."""
+    for attempt in range(ATTEMPTS):
+        try:
+            return RDBStorage(
+                url,
+                engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None,
+                heartbeat_interval=BEAT,
+                grace_period=GRACE,
+                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+            )
+        except (SQLAlchemyError, ImportError) as error:  # two processes may make its tables at the same time
+            reason = str(getattr(error, "orig", error)).splitlines()[0]
+            if attempt == ATTEMPTS - 1 or isinstance(error, (ImportError, ArgumentError)):
+                shown = "storage" if isinstance(error, ArgumentError) else make_url(url).render_as_string()
+                raise RuntimeError(
+                    f"{shown}: no such storage ({reason}); write storage=postgresql+psycopg://USER@HOST/NAME with "
+                    'pip install -e ".[postgres]", or leave it out'
+                ) from error
+            time.sleep(1)
+    raise AssertionError
 
 
 def _work_in_processes(number: int, command: list[str], folder: Path, board: Board) -> None:
