@@ -44,6 +44,8 @@ class Checkpoints(Checkpoint):
     def on_train_batch_end(
         self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if trainer.world_size > 1:  # all of them, or none
+            self.stopping = trainer.strategy.reduce_boolean_decision(self.stopping, all=False)
         if not self.stopping and trainer.global_step - self.saved_at < self.every:
             return
         done, validated_every = batch_idx + 1, int(trainer.val_check_batch or 1)
@@ -94,7 +96,7 @@ class Checkpoints(Checkpoint):
         for logger in trainer.loggers:
             logger.save()
         last = self.folder / LAST
-        if last.exists():
+        if last.exists() and trainer.is_global_zero:
             kept = self.folder / f".{PREVIOUS}"
             kept.unlink(missing_ok=True)
             os.link(last, kept)
@@ -108,7 +110,9 @@ class Checkpoints(Checkpoint):
         self.folder.mkdir(parents=True, exist_ok=True)
         unfinished = self.folder / f".{name}"
         trainer.save_checkpoint(unfinished)
-        unfinished.replace(self.folder / name)
+        if trainer.is_global_zero:
+            unfinished.replace(self.folder / name)
+        trainer.strategy.barrier(name)
 
     def _stop(self, number: int, frame: Any) -> None:
         if self.stopping:

@@ -111,7 +111,7 @@ class DataConfig:
     test_file: str | None = rule("the same for the test split; null: no test")
     max_length: int = rule("tokens of a text, <s> and </s> included; longer ones are cut", low=4, high=8192)
     val_fraction: float = rule("share of the training rows kept for validation, stratified", above=0, below=1)
-    batch_size: int = rule("training rows a step", low=1, high=65536)
+    batch_size: int = rule("training rows a step, of all devices together", low=1, high=65536)
     eval_batch_size: int = rule("rows a step in validation and test", low=1, high=65536)
     bucket: int = rule("batches sorted by length together; 0: plain random batches", low=0, high=100_000)
     cache_dir: str | None = rule("where token ids are kept for the next run; null: ~/.cache/lora_agnews")
@@ -139,12 +139,16 @@ class TrainerConfig:
         choices=("16-mixed", "bf16-mixed", "32-true"),
     )
     accelerator: str = rule("device", choices=("auto", "cpu", "gpu", "cuda", "mps"))
+    devices: int = rule("processes of one run, each with a device; they share the rows of a batch", low=1, high=64)
+    strategy: str = rule("between several devices", choices=("auto", "ddp"))
     gradient_clip: float = rule("largest norm of the gradient; 0: no clipping", low=0)
     accumulate: int = rule("batches whose gradients make one step", low=1, high=65536)
     early_stopping_patience: int = rule("validations without a better one before stopping; 0: never", low=0)
     val_check_interval: float = rule("share of an epoch between validations", above=0, high=1)
     compile: bool = rule("torch.compile the model: faster on a GPU after a minute, slower on a CPU")
-    checkpoint_every: int = rule("optimizer steps between checkpoints; there is one after each validation too", low=1)
+    checkpoint_every: int = rule(
+        "optimizer steps between checkpoints; there is one after each validation and epoch too", low=1
+    )
     deterministic: bool = rule("only algorithms that give the same bits each time")
 
 

@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 from lora_agnews import console
 from lora_agnews.budget import BudgetExceeded
 from lora_agnews.config import TrainConfig, UserError
-from lora_agnews.lock import Busy, alone_in
+from lora_agnews.lock import Busy, alone_in, is_helper
 from lora_agnews.model.encoder import locate
 from lora_agnews.plan import notes, predict, remedies
 from lora_agnews.result import FILE, Pruned, RunResult, config_hash, environment
@@ -31,6 +32,8 @@ def run_experiment(
 
     Raises: UserError, with nothing recorded, if a value or a file can't be used; KeyboardInterrupt, once recorded.
     """
+    if is_helper():
+        return _help(config, checkpoint, run_dir)
     with alone_in(run_dir):
         before = RunResult.load(run_dir) if (run_dir / FILE).exists() else None
         if before and not config.resume:
@@ -56,6 +59,8 @@ def run_point(config: TrainConfig, run_dir: Path, hopeless: Hopeless | None = No
     config.resume = str(run_dir) if before else None
     last = run_dir / "checkpoints" / "last.ckpt"
     try:
+        if config.trainer.devices > 1:
+            raise UserError("trainer.devices > 1 is for one run; the runs of a sweep have a device each: workers=2")
         with console.quietly():
             return run_experiment(config, last if before and last.exists() else None, run_dir, hopeless), True
     except Busy:
@@ -69,6 +74,17 @@ def run_point(config: TrainConfig, run_dir: Path, hopeless: Hopeless | None = No
         gc.collect()
         if "torch" in sys.modules:
             sys.modules["torch"].cuda.empty_cache()
+
+
+def _help(config: TrainConfig, checkpoint: Path | None, run_dir: Path) -> RunResult:
+    """A process beside the first one of a run: computes with it, reads its checkpoints, leaves no files."""
+    config.logger.wandb = "disabled"
+    console.out.quiet = console.err.quiet = True
+    checkpoints = run_dir / "checkpoints"
+    checkpoints.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as own:
+        (Path(own) / checkpoints.name).symlink_to(checkpoints.absolute())
+        return _run(config, checkpoint, Path(own), {}, None)
 
 
 def _run(

@@ -1,4 +1,4 @@
-"""One process at a time in a run directory: two would mix their files."""
+"""One process at a time in a run directory: two would mix their files. The helpers of a run write none."""
 
 import fcntl
 import os
@@ -7,6 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lora_agnews.config import UserError
+
+
+def is_helper() -> bool:
+    """If Lightning started this process beside the first one of a run, for another device."""
+    return int(os.environ.get("LOCAL_RANK", 0)) > 0
 
 
 class Busy(UserError):

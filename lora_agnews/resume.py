@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lora_agnews.config import TrainConfig, UserError, leaves, spelled
 from lora_agnews.launch import ALIASES, GROUPS, check_overrides, in_quotes, load_saved, set_by
+from lora_agnews.lock import is_helper
 
 GROWS = "trainer.max_epochs"
 
@@ -53,7 +54,7 @@ def enter(resume: str, overrides: Sequence[str]) -> tuple[TrainConfig, Path | No
     run_dir, checkpoint = find_run(resume)
     config = continued(resume, overrides)
     for override in overrides:
-        if override.lstrip("+~").startswith("hydra"):
+        if override.lstrip("+~").startswith("hydra") and not is_helper():
             raise UserError(f"{override}: a run that is continued stays where it is; leave it out")
     at = next(i for i, argument in enumerate(sys.argv) if argument.lstrip("+").startswith("resume="))
     sys.argv.insert(at, f"hydra.run.dir={in_quotes(str(run_dir))}")

@@ -86,6 +86,8 @@ class LoRAClassifier(L.LightningModule):
 
     def on_train_start(self) -> None:
         self.check_budget()
+        if self.global_rank:  # other dropout than the first device
+            torch.manual_seed(torch.initial_seed() + self.global_rank)
 
     def on_train_epoch_start(self) -> None:
         self.check_budget()
@@ -106,12 +108,16 @@ class LoRAClassifier(L.LightningModule):
         loss: Tensor = self.train_criterion(self(batch["input_ids"], batch["attention_mask"]), batch["labels"])
         self.loss_sum = self.loss_sum.to(loss.device) + loss.detach() * len(batch["labels"])
         self.rows_seen += len(batch["labels"])
+        if "weight" in batch:
+            loss = loss * batch["weight"]
         if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self.log("train/loss", loss.detach())  # 0.7 ms even where Lightning then writes nothing
+            self.log("train/loss", loss.detach(), sync_dist=True)  # 0.7 ms even where Lightning then writes nothing
         return loss
 
     def on_train_epoch_end(self) -> None:
-        self.epoch_loss = round(float(self.loss_sum) / self.rows_seen, 6)
+        seen = torch.stack([self.loss_sum, self.loss_sum.new_tensor(self.rows_seen)])
+        loss, rows = self.trainer.strategy.reduce(seen, reduce_op="sum")  # over the devices
+        self.epoch_loss = round(float(loss / rows), 6)
         self.log("train/loss_epoch", self.epoch_loss)
         self.loss_sum, self.rows_seen = torch.tensor(0.0), 0
 

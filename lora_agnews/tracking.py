@@ -128,7 +128,8 @@ def _open_metrics(run_dir: Path, continued_after: int | None) -> CSVLogger:
     metrics = CSVLogger(run_dir, name="", version="")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Experiment logs directory .* exists and is not empty")
-        metrics.experiment.metrics += kept
+        if kept:
+            metrics.experiment.metrics += kept
     metrics.save()
     return metrics
 
@@ -218,8 +219,9 @@ class Stopwatch(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.samples += len(batch["labels"])
-        self.tokens = self.tokens + batch["attention_mask"].sum()  # stays on the device: no wait
+        self.samples += len(batch["labels"]) * trainer.world_size
+        # stays on the device: no wait
+        self.tokens = self.tokens + batch["attention_mask"].sum() * trainer.world_size
 
     def on_validation_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         self.paused_at = time.perf_counter()

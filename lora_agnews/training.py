@@ -113,7 +113,8 @@ def train_and_test(
         save_adapter(model, encoder, run_dir / "adapter")
         split = "test" if data.test else "validation"
         result.status = "stopped_early" if stopped_early else "finished"
-        tracked.finish(result, draw_curves(run_dir), draw_confusion(task.confusion, split, run_dir))
+        if trainer.is_global_zero:
+            tracked.finish(result, draw_curves(run_dir), draw_confusion(task.confusion, split, run_dir))
         return tracked.view
 
 
@@ -130,7 +131,9 @@ def _trainer(
         between = min(between, config.max_steps * config.accumulate)
     return L.Trainer(
         accelerator=config.accelerator,
-        devices=1,
+        devices=config.devices,
+        strategy=config.strategy,
+        use_distributed_sampler=False,  # the loaders know their share
         precision=_precision(config),  # type: ignore[arg-type]
         max_epochs=config.max_epochs,
         max_steps=config.max_steps or -1,

@@ -36,7 +36,7 @@ LAYERS = {  # module or package of ours -> what it may import of ours
         "sweep",
         "tracking",
     },
-    "resume": {"config", "launch"},
+    "resume": {"config", "launch", "lock"},
     "data": {"config", "console", "hub", "data"},
     "model": {"config", "budget", "hub", "model"},
     "console": {"budget", "config", "ranking", "result"},

@@ -55,21 +55,32 @@ class Loader(DataLoader[Batch]):
         """Nothing to do."""
 
 
-def in_order(lengths: np.ndarray, batch_size: int) -> list[list[int]]:
-    """Batches for evaluation, longest rows first so that the largest batch comes first."""
-    order = np.argsort(-lengths, kind="stable")
+def in_order(lengths: np.ndarray, batch_size: int, share: tuple[int, int] = (0, 1)) -> list[list[int]]:
+    """Batches for evaluation, longest rows first so that the largest batch comes first; of these a device's share."""
+    rank, devices = share
+    order = np.argsort(-lengths, kind="stable")[rank::devices]
     return [order[start : start + batch_size].tolist() for start in range(0, len(order), batch_size)]
 
 
-def collate(rows: Sequence[int] | np.ndarray, tokens: Tokens, labels: np.ndarray, pad: int) -> Batch:
-    """The rows, padded on the right to the longest of them."""
-    at = np.asarray(rows)
+def collate(
+    rows: Sequence[int] | np.ndarray, tokens: Tokens, labels: np.ndarray, pad: int, share: tuple[int, int] = (0, 1)
+) -> Batch:
+    """The rows, padded on the right to the longest of them.
+
+    With `share` (rank, devices) only those of one device, and `weight`: what its mean loss must be multiplied by for
+    the mean over the devices to be that of all rows. A device without a row gets one of weight 0.
+    """
+    rank, devices = share
+    at = np.asarray(rows)[rank::devices]
+    weight = len(at) * devices / len(rows)
+    at = at if len(at) else np.asarray(rows)[:1]
     starts, lengths = tokens.offsets[at], tokens.offsets[at + 1] - tokens.offsets[at]
     columns = np.arange(lengths.max())
     real = columns < lengths[:, None]
     where = np.minimum(starts[:, None] + columns, len(tokens.flat) - 1)
-    return {
+    batch = {
         "input_ids": torch.from_numpy(np.where(real, tokens.flat[where], pad).astype(np.int64)),
         "attention_mask": torch.from_numpy(real.astype(np.int64)),
         "labels": torch.from_numpy(labels[at]),
     }
+    return batch if devices == 1 else batch | {"weight": torch.tensor(weight, dtype=torch.float32)}

@@ -79,24 +79,30 @@ class AGNewsDataModule(L.LightningDataModule):
     def train_dataloader(self) -> Loader:
         lengths = self.tokens.lengths[self.train_rows]
         sampler = BucketSampler(lengths, self.batch_size, self.bucket, self.seed, self._consumed)
-        return self._loader(self.train_rows, self.tokens, self.train, sampler)
+        return self._loader(self.train_rows, self.tokens, self.train, sampler, self._share())
 
     def val_dataloader(self) -> Loader:
-        batches = in_order(self.tokens.lengths[self.val_rows], self.eval_batch_size)
+        batches = in_order(self.tokens.lengths[self.val_rows], self.eval_batch_size, self._share())
         return self._loader(self.val_rows, self.tokens, self.train, batches)
 
     def test_dataloader(self) -> Loader:
         assert self.test is not None
-        batches = in_order(self.test_tokens.lengths, self.eval_batch_size)
+        batches = in_order(self.test_tokens.lengths, self.eval_batch_size, self._share())
         return self._loader(np.arange(len(self.test)), self.test_tokens, self.test, batches)
 
     def _consumed(self) -> int:
         return 0 if self.trainer is None else self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
 
-    def _loader(self, rows: np.ndarray, tokens: Tokens, source: Rows | None, batches: Any) -> Loader:
+    def _share(self) -> tuple[int, int]:
+        """Rank and number of devices."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def _loader(
+        self, rows: np.ndarray, tokens: Tokens, source: Rows | None, batches: Any, share: tuple[int, int] = (0, 1)
+    ) -> Loader:
         assert source is not None
         pad = self.tokenizer.pad_token_id
-        made = partial(collate, tokens=tokens, labels=np.asarray(source.labels), pad=pad)
+        made = partial(collate, tokens=tokens, labels=np.asarray(source.labels), pad=pad, share=share)
         # The gather of a batch takes 0.1 ms: no worker processes. An own generator, since making an iterator draws from
         # it, and dropout must not notice how often that happens.
         return Loader(rows, sampler=batches, batch_size=None, collate_fn=made, generator=torch.Generator())  # type: ignore[arg-type]
