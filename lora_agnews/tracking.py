@@ -128,8 +128,9 @@ def _open_metrics(run_dir: Path, continued_after: int | None) -> CSVLogger:
     metrics = CSVLogger(run_dir, name="", version="")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Experiment logs directory .* exists and is not empty")
+        experiment = metrics.experiment  # a dummy on all devices but the first
         if kept:
-            metrics.experiment.metrics += kept
+            experiment.metrics += kept
     metrics.save()
     return metrics
 

@@ -17,6 +17,8 @@ import yaml
 from conftest import CACHE, ROOT, run_python
 from safetensors.torch import load_file
 
+from lora_agnews.experiment import run_experiment
+from lora_agnews.launch import check_overrides
 from lora_agnews.result import RunResult
 
 SHORT = ["experiment=quickstart", "trainer.max_steps=6", "data.max_length=16", "logger.wandb=disabled"]
@@ -164,12 +166,10 @@ def test_a_compiled_run_trains_and_keeps_its_names(finished: tuple[Path, Any], t
 
 
 def test_an_early_stop_is_a_success(tmp_path: Path) -> None:
-    done = train(
-        tmp_path / "run", "trainer.max_steps=null", "optim.lr=1e-12", "trainer.early_stopping_patience=1",
-        "trainer.val_check_interval=0.05", "trainer.max_epochs=1",
-    )  # fmt: skip
-    assert done.returncode == 0
-    assert RunResult.load(tmp_path / "run").status == "stopped_early"
+    never_better = ["trainer.max_steps=null", "optim.lr=1e-12", "trainer.early_stopping_patience=1"]
+    often = ["trainer.val_check_interval=0.05", "trainer.max_epochs=1"]
+    result = run_experiment(check_overrides("train", [*SHORT, *never_better, *often]), None, tmp_path)
+    assert (result.status, result.succeeded) == ("stopped_early", True)
 
 
 def test_a_run_of_other_choices_says_and_records_what_it_did(tmp_path: Path) -> None:
