@@ -16,7 +16,7 @@ from lora_agnews.result import FILE, RunResult
 
 Run = tuple[Path, RunResult]
 CHOSEN_BY = "val/accuracy"
-APART = ("seed", "data.cache_dir", "logger.", "resume")  # keys that do not make another configuration
+APART = ("seed", "data.cache_dir", "logger.", "budget.", "resume")  # keys that do not make another configuration
 SORTS = ("val/accuracy", "test/accuracy", "parameters", "seconds")
 
 

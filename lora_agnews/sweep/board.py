@@ -43,6 +43,7 @@ class Board:
             outcome += f", {CHOSEN_BY} {result.metrics[CHOSEN_BY]:.4f}, {result.seconds['total']:.0f} s"
         elif result.error:
             outcome += f": {result.error.splitlines()[0]}"
+        outcome += f" (more in {run_dir / 'train.log'})" if result.status == "failed" else ""
         console.say(f"  {outcome if ran else f'done before: {outcome}'}\n  {self.state()}")
         return result
 
