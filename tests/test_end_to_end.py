@@ -17,8 +17,6 @@ import yaml
 from conftest import CACHE, ROOT, run_python
 from safetensors.torch import load_file
 
-from lora_agnews.experiment import run_experiment
-from lora_agnews.launch import check_overrides
 from lora_agnews.result import RunResult
 
 SHORT = ["experiment=quickstart", "trainer.max_steps=6", "data.max_length=16", "logger.wandb=disabled"]
@@ -165,13 +163,6 @@ def test_a_compiled_run_trains_and_keeps_its_names(finished: tuple[Path, Any], t
     assert losses[0] == pytest.approx(losses[1], abs=1e-3)
 
 
-def test_an_early_stop_is_a_success(tmp_path: Path) -> None:
-    never_better = ["trainer.max_steps=null", "optim.lr=1e-12", "trainer.early_stopping_patience=1"]
-    often = ["trainer.val_check_interval=0.05", "trainer.max_epochs=1"]
-    result = run_experiment(check_overrides("train", [*SHORT, *never_better, *often]), None, tmp_path)
-    assert (result.status, result.succeeded) == ("stopped_early", True)
-
-
 def test_a_run_of_other_choices_says_and_records_what_it_did(tmp_path: Path) -> None:
     """16-mixed without a GPU, an own file without a test file, and every key of the adapters."""
     sample = ROOT / "lora_agnews" / "data" / "sample" / "train.csv.gz"
@@ -307,8 +298,6 @@ def test_sweep_plans_a_study_against_the_budget() -> None:
 MEMORY = """
 import resource, sys
 from pathlib import Path
-from lora_agnews.experiment import run_experiment
-from lora_agnews.launch import check_overrides
 import lora_agnews.training
 
 def peak():

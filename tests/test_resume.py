@@ -146,6 +146,13 @@ def test_so_it_is_whatever_ends_a_step_an_epoch_or_a_run(
     torch.testing.assert_close(left(tmp_path / "killed"), left(tmp_path / "whole"), rtol=0, atol=0)
 
 
+def test_an_early_stop_is_a_success(config: TrainConfig, tmp_path: Path) -> None:
+    never_better = copy.deepcopy(config)
+    never_better.optim.lr, never_better.trainer.early_stopping_patience = 1e-12, 1
+    result = train(tmp_path, never_better)
+    assert (result.status, result.succeeded) == ("stopped_early", True)
+
+
 def test_an_epoch_that_ends_without_a_validation_is_kept_too(
     config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

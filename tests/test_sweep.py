@@ -1,6 +1,7 @@
 """Sweeps that finish: multiruns and studies skip, record, resume and rank, alone and with others."""
 
 import csv
+import json
 import os
 import shutil
 import socket
@@ -22,6 +23,7 @@ from lora_agnews.config import UserError
 from lora_agnews.launch import check_overrides, load_study, name_run
 from lora_agnews.ranking import find_runs
 from lora_agnews.result import Pruned, RunResult
+from lora_agnews.sweep import study
 from lora_agnews.sweep.board import Board
 from lora_agnews.sweep.space import drawn, grid, read_space
 from lora_agnews.sweep.study import Study, run_study
@@ -114,17 +116,23 @@ def test_a_bad_line_of_a_study_is_told_before_anything_is_created(lines: list[st
         load_study(["study=smoke", *lines])
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf" / "study").glob("*.yaml")))
+STUDIES = sorted(path.stem for path in (ROOT / "conf" / "study").glob("*.yaml"))
+LARGE = ("heads", "reference")  # seconds
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in STUDIES]
+)
 def test_the_shipped_studies_can_be_built(name: str) -> None:
-    study = Study(load_study([f"study={name}"]))
-    assert study.num_runs
-    assert all(not isinstance(budget, Exception) for _, budget in study.budgets)
+    shipped = Study(load_study([f"study={name}"]))
+    assert shipped.num_runs
+    assert all(not isinstance(budget, Exception) for _, budget in shipped.budgets)
 
 
 def test_points_over_the_budget_are_no_trials(rows: list[str], tmp_path: Path) -> None:
-    study = Study(study_of(tmp_path, "budget.max_trainable=80000", *rows))
-    assert [(point["lora.r"], budget.fits) for point, budget in study.budgets] == [(1, True), (4, False)]
-    assert study.points == [{"lora.r": 1}]
+    found = Study(study_of(tmp_path, "budget.max_trainable=80000", *rows))
+    assert [(point["lora.r"], budget.fits) for point, budget in found.budgets] == [(1, True), (4, False)]
+    assert found.points == [{"lora.r": 1}]
     random = study_of(tmp_path, "budget.max_trainable=80000", "sampler=random", "trials=2", *rows)
     with pytest.raises(UserError, match="200 random points gave 1 that fit the budget"):
         Study(random)
@@ -138,9 +146,7 @@ def test_the_name_of_a_run_says_what_varies_and_tells_configurations_apart() -> 
     assert name_run(config, {}).startswith("run-")
 
 
-def test_a_multirun_records_every_point_and_the_same_command_runs_what_is_missing(
-    rows: list[str], tmp_path: Path
-) -> None:
+def test_a_multirun_records_every_point(rows: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "my sweep"
     command = ["train.py", "-m", *rows, "lora.r=1,203", "trainer.accelerator=cpu,cuda", f"hydra.sweep.dir='{folder}'"]
     done = run_python(*command, CUDA_VISIBLE_DEVICES="")
@@ -162,10 +168,17 @@ def test_a_multirun_records_every_point_and_the_same_command_runs_what_is_missin
     assert "[4/4] r=203,accelerator=cuda" in done.stdout
     assert "1/4 done | 2 over budget | 1 failed | best" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
-    before = (runs["r=1,accelerator=cpu"][0] / "result.json").read_bytes()
+
+
+@pytest.mark.slow
+def test_the_same_multirun_again_runs_what_is_missing(rows: list[str], tmp_path: Path) -> None:
+    command = ["train.py", "-m", *rows, "lora.r=1,203", "trainer.accelerator=cpu,cuda", f"hydra.sweep.dir={tmp_path}"]
+    run_python(*command, CUDA_VISIBLE_DEVICES="")
+    (finished,) = [path for path, result in find_runs([tmp_path]) if result.succeeded]
+    before = (finished / "result.json").read_bytes()
     again = run_python(*command, CUDA_VISIBLE_DEVICES="")
     assert again.stdout.count("done before") == 3
-    assert (runs["r=1,accelerator=cpu"][0] / "result.json").read_bytes() == before
+    assert (finished / "result.json").read_bytes() == before
     assert again.returncode == 1, "the one that failed was tried again, and failed"
 
 
@@ -204,7 +217,7 @@ def study_in(folder: Path) -> optuna.Study:
 
 @pytest.mark.slow
 def test_a_study_of_tpe_draws_as_many_as_are_wanted_and_counts_none_over_the_budget(
-    rows: list[str], tmp_path: Path
+    rows: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = ["sampler=tpe", "trials=3", "seeds=[0]", "minimize_parameters=true", "budget.max_trainable=90000"]
     config = study_of(tmp_path, *lines, *rows)
@@ -216,6 +229,12 @@ def test_a_study_of_tpe_draws_as_many_as_are_wanted_and_counts_none_over_the_bud
     assert (len(done), len(done) + len(over)) == (3, len(trials))
     assert all(trial.values[1] <= 90_000 for trial in done)
     assert len(find_runs([tmp_path])) == 3
+    assert len({tuple(trial.params.values()) for trial in trials}) == len(trials), "a seed for each trial"
+    monkeypatch.setattr(study, "DRAWS", 3)
+    hopeless = study_of(tmp_path / "hopeless", *lines, *rows)
+    hopeless.space = {"lora.r": {"low": 50, "high": 60}}
+    with pytest.raises(UserError, match="3 points in a row are over the budget"):
+        run_study(hopeless, [])
 
 
 @pytest.mark.slow
@@ -343,3 +362,26 @@ def test_submitit_runs_each_point_in_a_job_of_its_own(rows: list[str], tmp_path:
     assert done.returncode == 0, done.stderr
     assert statuses(tmp_path) == {"r=1": "finished", "r=2": "finished", "r=203": "over_budget"}
     assert (tmp_path / "leaderboard.csv").exists()
+
+
+@pytest.mark.slow
+def test_in_wandb_a_sweep_is_a_group_of_runs_and_one_table(rows: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    line = ["train.py", "-m", *rows, "logger.wandb=offline", "lora.r=1,2", f"hydra.sweep.dir={folder}"]
+    kept = [each for each in line if each != "logger.wandb=disabled"]
+    done = run_python(*kept)
+    assert done.returncode == 0, done.stderr
+    names = sorted(path.name for path, _ in find_runs([folder]))
+    logged = {}
+    for file in folder.rglob("offline-run-*/*.wandb"):
+        shown = run_python("-m", "wandb", "leet", "inspect", "--json", "--summary", str(file.parent))
+        logged[json.loads(shown.stdout)["name"]] = json.loads(shown.stdout)
+    assert sorted(logged) == sorted([*names, "leaderboard"])
+    assert [logged[name]["config"]["logger"]["group"] for name in names] == ["mine", "mine"]
+    assert [logged[name]["config"]["model"]["lora"]["r"] for name in names] == [1, 2]
+    assert all({"val/accuracy", "budget/trainable", "throughput/samples_per_second"} <= set(logged[name]["summary"])
+               for name in names)  # fmt: skip
+    (table,) = folder.glob("wandb/offline-run-*/files/media/table/*.json")
+    found = json.loads(table.read_text())
+    assert found["columns"][:3] == ["r", "n", "trainable"]
+    assert sorted(row[0] for row in found["data"]) == ["1", "2"]

@@ -289,6 +289,7 @@ for after, steps in ((None, (1, 2, 3)), (2, (3, 4))):
 """
 
 
+@pytest.mark.slow
 def test_a_continued_run_keeps_its_wandb_run_and_the_rows_up_to_its_checkpoint(tmp_path: Path) -> None:
     done = run(tmp_path, "-c", CONTINUED, str(tmp_path / "run"))
     assert done.returncode == 0, done.stderr

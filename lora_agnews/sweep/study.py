@@ -69,8 +69,7 @@ class Study:
         directions = [StudyDirection.MAXIMIZE] + [StudyDirection.MINIMIZE] * self.config.minimize_parameters
         self.storage = _connect(url)
         about: dict[str, Any] = {"study_name": self.config.name, "storage": self.storage}
-        about |= {"sampler": optuna.samplers.TPESampler(seed=self.config.seeds[0])}
-        about |= {"pruner": PRUNERS[self.config.pruner]()}
+        about["pruner"] = PRUNERS[self.config.pruner]()
         same = [self.config.overrides, self.config.space, self.config.seeds, self.config.minimize_parameters]
         values = hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
         try:
@@ -94,13 +93,20 @@ class Study:
             time.sleep(0.5)
 
     def work(self, board: Board) -> None:
-        """Takes trials until none is left, here or elsewhere. Raises: KeyboardInterrupt; what is begun stays."""
+        """Takes trials until none is left, here or elsewhere.
+
+        Raises: KeyboardInterrupt, and what is begun stays; UserError, if tpe finds nothing within the budget.
+        """
         while True:
             fail_stale_trials(self.study)
             trials = self.study.get_trials(deepcopy=False)
             states = [trial.state for trial in trials if "over" not in trial.user_attrs]
             waiting, running = states.count(TrialState.WAITING), states.count(TrialState.RUNNING)
+            if len(trials) >= DRAWS and all("over" in trial.user_attrs for trial in trials[-DRAWS:]):
+                raise UserError(f"study {self.config.name}: {DRAWS} points in a row are over the budget")
             if waiting or (self.config.sampler == "tpe" and self._wanted(trials) > 0):
+                # a seed for each trial: two processes with one seed would draw the same points
+                self.study.sampler = optuna.samplers.TPESampler(seed=self.config.seeds[0] * 100_003 + len(trials))
                 self.study.optimize(lambda trial: self._objective(trial, board), n_trials=1, catch=(RunFailed,))
             elif running:
                 time.sleep(1)
