@@ -299,6 +299,8 @@ MEMORY = """
 import resource, sys
 from pathlib import Path
 import lora_agnews.training
+from lora_agnews.experiment import run_experiment
+from lora_agnews.launch import check_overrides
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -323,6 +325,7 @@ def test_as_many_rows_as_ag_news_has_here_take_less_than_1_2_gib(tmp_path: Path)
     overrides = ["model=tiny", f"data.train_file={tmp_path}/many.csv", f"data.cache_dir={tmp_path}/cache"]
     overrides += ["trainer.max_steps=60", "trainer.precision=32-true", "logger.wandb=disabled"]
     done = run_python("-c", MEMORY, str(tmp_path / "run"), *overrides)
+    assert done.returncode == 0, done.stderr[-2000:]
     status, rows, grown = done.stdout.split()[-3:]
     assert (status, int(rows)) == ("finished", 61_848)
     assert int(grown) < 1.2 * 2**30
