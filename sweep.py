@@ -5,7 +5,8 @@ import sys
 
 from lora_agnews import console
 from lora_agnews.config import UserError
-from lora_agnews.launch import fail, load_study, study_help
+from lora_agnews.keys import study_help
+from lora_agnews.launch import fail, load_study
 
 
 def main() -> int:

@@ -5,15 +5,13 @@ Hydra composes and runs; this module only asks it first, so that a typo costs on
 
 import contextlib
 import copy
-import difflib
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import product
 from math import prod
 from pathlib import Path
-from textwrap import fill
 from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
@@ -25,39 +23,27 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import ConfigAttributeError, InterpolationResolutionError, OmegaConfBaseException, ValidationError
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from lora_agnews.config import StudyConfig, TrainConfig, UserError, allowed, leaves, spelled
+from lora_agnews.keys import (
+    ALIASES,
+    CONF,
+    GROUPS,
+    RULES,
+    STUDY_RULES,
+    explain,
+    help_text,
+    in_quotes,
+    malformed,
+    nearest,
+    nearest_key,
+    quoted,
+)
 from lora_agnews.result import config_hash
 
 Points = list[tuple[dict[str, Any], TrainConfig]]
-CONF = Path(__file__).resolve().parent.parent / "conf"
-RULES = {key: spec for key, spec, _ in leaves(TrainConfig)}
-STUDY_RULES = {spec.name: spec for spec in fields(StudyConfig)}
-KEYS = RULES | STUDY_RULES
-ALIASES = {key.removeprefix("model."): key for key in RULES if key.startswith("model.lora.")}
-GROUPS = {
-    folder.name: sorted(path.stem for path in folder.glob("*.yaml"))
-    for folder in sorted(CONF.iterdir())
-    if folder.is_dir() and folder.name != "study"
-}
-HELP = """\
-Usage: python train.py [-m] [KEY=VALUE ...]
-
-Fine-tunes RoBERTa with LoRA on AG News under a hard budget of 1,000,000 trainable parameters.
-
-  python train.py experiment=quickstart     the shipped model and rows: no network, no GPU
-  python train.py                           roberta-base on AG News from the Hugging Face hub
-  python train.py model.lora.r=2            any value below; lora.r=2 is the same key
-  python train.py -m lora.r=1,2,4 seed=0,1  one run for each combination
-  python train.py resume=RUN_DIR            continues that run exactly where it stopped
-  python -m lora_agnews budget lora.r=4     what it would train, and the largest r that fits
-
-Flags: -m, --multirun; --cfg job --resolve shows the config and runs nothing; --hydra-help: all.
-Put a value with special characters into two pairs of quotes: 'data.train_file="my rows, 1.csv"'.
-"""
-
 ConfigStore.instance().store("schema", TrainConfig)
 ConfigStore.instance().store("study_schema", StudyConfig)
 
@@ -67,7 +53,7 @@ def load_config(values: DictConfig, overrides: Sequence[str] = ()) -> TrainConfi
     try:
         config = OmegaConf.to_object(values)
     except OmegaConfBaseException as error:
-        raise _explain(error, overrides) from error
+        raise explain(error, overrides) from error
     assert isinstance(config, TrainConfig)
     return config
 
@@ -184,14 +170,14 @@ def load_study(overrides: Sequence[str]) -> StudyConfig:
     studies = sorted(path.stem for path in (CONF / "study").glob("*.yaml"))
     for name in (line.removeprefix("study=") for line in own if line.startswith("study=")):
         if name not in studies:
-            raise UserError(f"study={name}: must be one of {', '.join(studies)}{_nearest(name, studies)}")
+            raise UserError(f"study={name}: must be one of {', '.join(studies)}{nearest(name, studies)}")
     with initialize_config_dir(str(CONF), version_base="1.3"):
         try:
             study = OmegaConf.to_object(compose("sweep", own))
         except OverrideParseException as error:
-            raise UserError(_malformed(error.override)) from error
+            raise UserError(malformed(error.override)) from error
         except (HydraException, OmegaConfBaseException) as error:
-            raise _explain(error, own) from error
+            raise explain(error, own) from error
     assert isinstance(study, StudyConfig)
     study.overrides += [line for line in overrides if line not in own]
     for line in study.overrides:
@@ -199,11 +185,6 @@ def load_study(overrides: Sequence[str]) -> StudyConfig:
             raise UserError(f"{line}: a study has seeds=[0,1,2], and goes on by itself when it is started again")
     check_overrides("train", study.overrides)
     return study
-
-
-def load_point(overrides: Sequence[str]) -> TrainConfig:
-    """The config of one run. Raises: UserError, as `check_overrides`."""
-    return check_overrides("train", overrides)
 
 
 def load_space(overrides: Sequence[str]) -> Points:
@@ -229,11 +210,6 @@ def load_space(overrides: Sequence[str]) -> Points:
     return points
 
 
-def in_quotes(text: str) -> str:
-    """As Hydra's grammar and OmegaConf read it back unchanged."""
-    return '"{}"'.format(text.replace("\\", "\\\\").replace('"', '\\"').replace("${", "\\${"))
-
-
 def fail(message: str, status: int) -> NoReturn:
     """One message on stderr, no traceback."""
     print(f"error: {message}", file=sys.stderr)
@@ -251,45 +227,18 @@ def refuse(error: Exception, run_dir: Path) -> NoReturn:
     fail(str(error), status=2)
 
 
-def study_help() -> str:
-    """Every key of a study, its meaning and what it may hold."""
-    studies = "|".join(sorted(path.stem for path in (CONF / "study").glob("*.yaml")))
-    lines = ["keys of a study", f"  study={studies}"]
-    for name, spec in STUDY_RULES.items():
-        lines.append(f"  {name}")
-        rule = f"{spec.metadata['meaning']} [{allowed(spec)}]"
-        lines.append(fill(rule, 100, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False))
-    return "\n".join([*lines, "all others: python train.py --help"])
-
-
-def help_text(config: TrainConfig) -> str:
-    """Every group and key with its value in `config`, its meaning and what it may hold; 100 columns."""
-    lines = [HELP, "groups (files of conf/, each sets several keys)"]
-    for group, choices in GROUPS.items():
-        lines.append(f"  {group}={'|'.join(choices)}")
-    section = None
-    for key, spec, value in leaves(config):
-        if key.rpartition(".")[0] != section:
-            section = key.rpartition(".")[0]
-            lines.append(f"\n{section or 'run'}" + (" (or lora, in short)" if section == "model.lora" else ""))
-        lines.append(f"  {key}={spelled(value)}")
-        rule = f"{spec.metadata['meaning']} [{allowed(spec)}]"
-        lines.append(fill(rule, 100, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False))
-    return "\n".join(lines)
-
-
 def _parse(overrides: Sequence[str], multirun: bool) -> list[Override]:
     """Raises: UserError, for what can be told without a config."""
     try:
         parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(list(overrides))
     except OverrideParseException as error:
-        raise UserError(_malformed(error.override)) from error
+        raise UserError(malformed(error.override)) from error
     for override in parsed:
         _check_key(override)
         if override.is_sweep_override() and not (multirun or "hydra.mode=MULTIRUN" in overrides):
             raise UserError(
                 f"{override.input_line}: several values need -m, for one run each; "
-                f"a single value with a comma needs quotes: {_quoted(override.input_line or '')}"
+                f"a single value with a comma needs quotes: {quoted(override.input_line or '')}"
             )
         if _listed(override) and not list(override.sweep_string_iterator()):
             raise UserError(f"{override.input_line}: stands for no value at all")
@@ -301,25 +250,7 @@ def _load(overrides: list[str], config_name: str) -> TrainConfig:
     try:
         return load_config(compose(config_name, overrides), overrides)
     except (HydraException, OmegaConfBaseException) as error:
-        raise _explain(error, overrides) from error
-
-
-def _malformed(override: str) -> str:
-    """What is wrong with an override that Hydra's grammar refuses."""
-    key, equals, value = override.partition("=")
-    if not equals:
-        return f"{override}: there is no value; write {key.strip()}=VALUE"
-    if not re.fullmatch(r"[~+]*[\w./@:-]+", key):
-        return f"{override}: {key!r} can't be a key; write KEY=VALUE with no blank beside the ="
-    return (
-        f"{override}: the value {value!r} can't be read; brackets and quotes come in pairs, a list is [a,b], "
-        f"and a text with special characters needs quotes: {_quoted(override)}"
-    )
-
-
-def _quoted(override: str) -> str:
-    key, _, value = override.partition("=")
-    return f"'{key}=\"{value}\"'"
+        raise explain(error, overrides) from error
 
 
 def _check_key(override: Override) -> None:
@@ -328,7 +259,7 @@ def _check_key(override: Override) -> None:
     if re.match(r"hydra\b", key):
         return
     if not key:
-        raise UserError(_malformed(shown))
+        raise UserError(malformed(shown))
     if key in GROUPS:
         choices = GROUPS[key]
         if override.is_delete() or override.is_add():
@@ -336,7 +267,7 @@ def _check_key(override: Override) -> None:
         values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.value()]
         for value in values:
             if value not in choices:
-                near = _nearest(str(value), choices)
+                near = nearest(str(value), choices)
                 raise UserError(f"{key}={spelled(value)}: must be one of {', '.join(choices)}{near}")
         return
     if key not in RULES and key not in ALIASES:
@@ -344,7 +275,7 @@ def _check_key(override: Override) -> None:
         inner = sorted(other for other in known if other.startswith(f"{key}."))
         if inner:
             raise UserError(f"{shown}: {key} is a section; set one of {', '.join(inner)}")
-        raise UserError(f"{shown}: there is no key {key}{_nearest_key(key)}. All keys: python train.py --help")
+        raise UserError(f"{shown}: there is no key {key}{nearest_key(key)}. All keys: python train.py --help")
     if override.is_delete() or override.is_add():
         raise UserError(f"{shown}: {key} can only be set: {key}=VALUE, {allowed(RULES[ALIASES.get(key, key)])}")
 
@@ -384,44 +315,3 @@ def _points(overrides: list[Override]) -> list[list[str]]:
 def _listed(override: Override) -> bool:
     hydras = override.key_or_group.startswith("hydra")
     return override.is_sweep_override() and not override.is_interval_sweep() and not hydras
-
-
-def _explain(error: Exception, overrides: Sequence[str] = ()) -> UserError:
-    """Hydra's or OmegaConf's error in our words."""
-    cause: BaseException = error
-    while cause.__cause__ is not None and not isinstance(cause, (OmegaConfBaseException, UserError)):
-        cause = cause.__cause__
-    if isinstance(cause, UserError):
-        return cause
-    first = str(cause).strip().splitlines()[0]
-    key = re.sub(r"\[\d+]$", "", getattr(cause, "full_key", None) or "")
-    key = ALIASES.get(key, key)
-    if key in KEYS and (isinstance(cause, ValidationError) or not isinstance(cause, InterpolationResolutionError)):
-        typed = (line.lstrip("+").partition("=") for line in overrides)
-        given = {ALIASES.get(name, name): value for name, _, value in typed}
-        found = re.search(r"[Vv]alue '(.*?)'(?: of type| for field|$)", first)
-        value = given.get(key, found[1] if found else "null")
-        return UserError(f"{key}={value}: must be {allowed(KEYS[key])} ({KEYS[key].metadata['meaning']})")
-    if key in KEYS:
-        return UserError(f"{key}: {first}")
-    if cause is error:
-        return UserError(" ".join(str(error).partition("\nConfig search path")[0].split()))
-    near = _nearest(str(cause.key), list(cause.parent_node)) if isinstance(cause, ConfigAttributeError) else ""
-    return UserError(f"{str(error).splitlines()[0].rstrip('.')}: {first}{near}")
-
-
-def _nearest(wanted: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(wanted, known, n=1, cutoff=0.6)
-    return f" (did you mean {close[0]}?)" if close else ""
-
-
-def _nearest_key(wanted: str) -> str:
-    """By the whole name, else by its last part, else by what the key means: optim.learning_rate -> optim.lr."""
-    known = [*RULES, *ALIASES, *GROUPS]
-    ends = {key.split(".")[-1]: key for key in known}
-    last = wanted.split(".")[-1].lower()
-    close = difflib.get_close_matches(wanted.lower(), known, n=1, cutoff=0.8)
-    close = close or [ends[end] for end in difflib.get_close_matches(last, list(ends), n=1, cutoff=0.75)]
-    words = re.compile(rf"\b{re.escape(last.replace('_', ' '))}\b")
-    close = close or [key for key, spec in RULES.items() if len(last) > 2 and words.search(spec.metadata["meaning"])]
-    return f" (did you mean {close[0]}?)" if close else ""

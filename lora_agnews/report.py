@@ -19,7 +19,8 @@ from plotly.offline import get_plotlyjs
 
 from lora_agnews.budget import HARD_LIMIT
 from lora_agnews.config import LABELS, leaves, spelled
-from lora_agnews.launch import check_overrides, in_quotes
+from lora_agnews.keys import in_quotes
+from lora_agnews.launch import check_overrides
 from lora_agnews.ranking import CHOSEN_BY, Row, pareto
 from lora_agnews.result import RunResult
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lora_agnews.config import TrainConfig, UserError, leaves, spelled
-from lora_agnews.launch import ALIASES, GROUPS, check_overrides, in_quotes, load_saved, set_by
+from lora_agnews.keys import ALIASES, GROUPS, in_quotes
+from lora_agnews.launch import check_overrides, load_saved, set_by
 from lora_agnews.lock import is_helper
 
 GROWS = "trainer.max_epochs"

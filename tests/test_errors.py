@@ -21,7 +21,8 @@ from pyarrow import parquet
 from lora_agnews.config import TrainConfig, UserError
 from lora_agnews.data.source import load_rows, read_file
 from lora_agnews.data.split import stratified_split
-from lora_agnews.launch import CONF, RULES, check_overrides, help_text
+from lora_agnews.keys import CONF, RULES, help_text
+from lora_agnews.launch import check_overrides
 from lora_agnews.model.allocation import Lora, predict_budget
 from lora_agnews.model.build import load_tokenizer
 from lora_agnews.model.encoder import locate

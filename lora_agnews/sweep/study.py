@@ -26,7 +26,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from lora_agnews import console
 from lora_agnews.budget import Budget
 from lora_agnews.config import StudyConfig, TrainConfig, UserError, spelled
-from lora_agnews.launch import load_point, name_run
+from lora_agnews.launch import check_overrides, name_run
 from lora_agnews.lock import Busy
 from lora_agnews.plan import plan, predict
 from lora_agnews.report import write_report
@@ -58,7 +58,7 @@ class Study:
 
     def load(self, point: Point, seed: int) -> TrainConfig:
         line = [f"{key}={spelled(value)}" for key, value in point.items()]
-        return load_point([*self.config.overrides, *line, f"seed={seed}"])
+        return check_overrides("train", [*self.config.overrides, *line, f"seed={seed}"])
 
     def open(self) -> None:
         """Creates the study or joins it."""
