@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,6 +29,14 @@ def alone_in(folder: Path) -> Iterator[None]:
         raise Busy(f"{folder}: another process is at work on this run") from error
     finally:
         os.close(held)
+
+
+@contextmanager
+def in_turn(path: Path) -> Iterator[Callable[[], None]]:
+    """Waits until no other process holds the file, and gives a function that lets go of it early."""
+    with path.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield lambda: fcntl.flock(held, fcntl.LOCK_UN)
 
 
 def at_work_in(folder: Path) -> bool:

@@ -309,7 +309,10 @@ def test_workers_are_processes_that_the_command_starts(rows: list[str], tmp_path
     done = run_python("sweep.py", "study=smoke", f"dir={tmp_path}", "workers=2", *rows)
     assert done.returncode == 0, done.stderr
     assert "4/4 done" in done.stdout
-    assert sorted(path.name for path in tmp_path.glob("worker-*.log")) == ["worker-1.log", "worker-2.log"]
+    logs = [path.read_text() for path in sorted(tmp_path.glob("worker-*.log"))]
+    assert ["done before" in log for log in logs] == [False, False], "each took a trial of its own"
+    assert [log.count("  finished, ") for log in logs] == [2, 2]
+    assert done.stderr.count("a worker ended") == 0
 
 
 @pytest.mark.slow

@@ -7,11 +7,13 @@ its point and seed, and hold all that resuming and ranking need. So a trial that
 import hashlib
 import json
 import logging
+import os
 import subprocess
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from lora_agnews import console
 from lora_agnews.budget import Budget
 from lora_agnews.config import StudyConfig, TrainConfig, UserError, spelled
 from lora_agnews.launch import check_overrides, name_run
-from lora_agnews.lock import Busy
+from lora_agnews.lock import Busy, in_turn
 from lora_agnews.plan import plan, predict
 from lora_agnews.report import write_report
 from lora_agnews.result import Pruned
@@ -62,7 +64,6 @@ class Study:
 
     def open(self) -> None:
         """Creates the study or joins it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         url = self.config.storage or f"sqlite:///{self.folder.absolute() / STORAGE}"
@@ -98,20 +99,22 @@ class Study:
         Raises: KeyboardInterrupt, and what is begun stays; UserError, if tpe finds nothing within the budget.
         """
         while True:
-            fail_stale_trials(self.study)
-            trials = self.study.get_trials(deepcopy=False)
-            states = [trial.state for trial in trials if "over" not in trial.user_attrs]
-            waiting, running = states.count(TrialState.WAITING), states.count(TrialState.RUNNING)
-            if len(trials) >= DRAWS and all("over" in trial.user_attrs for trial in trials[-DRAWS:]):
-                raise UserError(f"study {self.config.name}: {DRAWS} points in a row are over the budget")
-            if waiting or (self.config.sampler == "tpe" and self._wanted(trials) > 0):
-                # a seed for each trial: two processes with one seed would draw the same points
-                self.study.sampler = optuna.samplers.TPESampler(seed=self.config.seeds[0] * 100_003 + len(trials))
-                self.study.optimize(lambda trial: self._objective(trial, board), n_trials=1, catch=(RunFailed,))
-            elif running:
-                time.sleep(1)
-            else:
+            # On SQLite two processes that ask at the same time would get the same trial.
+            with in_turn(self.folder / ".turn") as let_go:
+                fail_stale_trials(self.study)
+                trials = self.study.get_trials(deepcopy=False)
+                states = [trial.state for trial in trials if "over" not in trial.user_attrs]
+                if len(trials) >= DRAWS and all("over" in trial.user_attrs for trial in trials[-DRAWS:]):
+                    raise UserError(f"study {self.config.name}: {DRAWS} points in a row are over the budget")
+                if TrialState.WAITING in states or (self.config.sampler == "tpe" and self._wanted(trials) > 0):
+                    # a seed for each trial: two processes with one seed would draw the same points
+                    self.study.sampler = optuna.samplers.TPESampler(seed=self.config.seeds[0] * 100_003 + len(trials))
+                    objective = partial(self._objective, board, let_go)
+                    self.study.optimize(objective, n_trials=1, catch=(RunFailed,))
+                    continue
+            if TrialState.RUNNING not in states:
                 return
+            time.sleep(1)
 
     @property
     def num_runs(self) -> int | None:
@@ -156,7 +159,8 @@ class Study:
         over = ["over" in trial.user_attrs for trial in trials]
         return (self.config.trials or 0) - len(trials) + sum(map(max, again, over))
 
-    def _objective(self, trial: optuna.Trial, board: Board) -> Any:
+    def _objective(self, board: Board, let_go: Callable[[], None], trial: optuna.Trial) -> Any:
+        let_go()
         attributes = self.study.get_trials(deepcopy=False)[trial.number].system_attrs
         if self.config.sampler != "tpe" and "fixed_params" not in attributes:
             raise optuna.TrialPruned("another process took the last one")
@@ -216,7 +220,9 @@ def run_study(config: StudyConfig, command: list[str], worker: bool = False) -> 
     study = Study(config)
     board = Board(study.folder, study.num_runs, config.workers)
     console.show_study(config, study.budgets)
-    study.open()
+    study.folder.mkdir(parents=True, exist_ok=True)
+    with in_turn(study.folder / ".turn"):
+        study.open()
     if worker:
         study.work(board)
         return 0
@@ -257,10 +263,12 @@ def _connect(url: str) -> RDBStorage:
 def _work_in_processes(number: int, command: list[str], folder: Path, board: Board) -> None:
     """A worker after the other is started; then a view of what they do. Ctrl-C reaches them too: they save and end."""
     logs = [folder / f"worker-{each}.log" for each in range(1, number + 1)]
+    threads = str(max(1, (os.cpu_count() or 1) // number))  # each with all cores would be slower than one after another
     workers = []
     for path in logs:
         with path.open("a") as log:
-            workers.append(subprocess.Popen(command, stdout=log, stderr=log))
+            own = {"OMP_NUM_THREADS": threads} | os.environ
+            workers.append(subprocess.Popen(command, stdout=log, stderr=log, env=own))
     try:
         with console.watch(board.state):
             statuses = [worker.wait() for worker in workers]
