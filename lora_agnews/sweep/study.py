@@ -226,11 +226,12 @@ def run_study(config: StudyConfig, command: list[str], worker: bool = False) -> 
     if worker:
         study.work(board)
         return 0
+    failed = 0
     if config.workers == 1:
         study.work(board)
     else:
-        _work_in_processes(config.workers, command, study.folder, board)
-    status, page = board.conclude(), study.folder / "report.html"
+        failed = _work_in_processes(config.workers, command, study.folder, board)
+    status, page = max(failed, board.conclude()), study.folder / "report.html"
     if rows := board.rows():
         write_report(rows, page, f"Study {config.name}")
         console.say(f"report       {page}")
@@ -260,8 +261,11 @@ def _connect(url: str) -> RDBStorage:
     raise AssertionError
 
 
-def _work_in_processes(number: int, command: list[str], folder: Path, board: Board) -> None:
-    """A worker after the other is started; then a view of what they do. Ctrl-C reaches them too: they save and end."""
+def _work_in_processes(number: int, command: list[str], folder: Path, board: Board) -> int:
+    """A worker after the other is started; then a view of what they do. 1 if one of them ended badly, else 0.
+
+    Ctrl-C reaches them too: they save and end.
+    """
     logs = [folder / f"worker-{each}.log" for each in range(1, number + 1)]
     threads = str(max(1, (os.cpu_count() or 1) // number))  # each with all cores would be slower than one after another
     workers = []
@@ -279,6 +283,7 @@ def _work_in_processes(number: int, command: list[str], folder: Path, board: Boa
     for status, path in zip(statuses, logs, strict=True):
         if status:
             console.notice(f"a worker ended with status {status}: {path} has the details")
+    return int(any(statuses))
 
 
 def _suggest(trial: optuna.Trial, axis: Axis) -> Any:
