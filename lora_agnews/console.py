@@ -99,27 +99,23 @@ def show_ranking(rows: Sequence[Row]) -> None:
     """The leaderboard: a row for each configuration, what did not come to its end in dim."""
     keys = list(rows[0].values) if 0 < len(rows[0].values) <= MOST_COLUMNS else []
     columns = ["val accuracy", "best", "test accuracy", "seeds", "trained", "seconds"]
-    columns += ["not counted"] if any(row.states for row in rows) else []
+    columns += ["not counted"] if any(row.not_counted for row in rows) else []
     table = _table(*(keys or ["run"]), *columns, left=len(keys) or 1)
     for column in table.columns[-len(columns) :]:
         column.no_wrap = True
     for row in rows:
         cells = [spelled(row.values[key]) for key in keys] or [row.name]
         if row.n:
-            cells += [("= " if row.tied else "") + _spread(row, "val/accuracy"), f"{max(row.scores()):.4f}"]
-            cells += [_spread(row, "test/accuracy") if row.scores("test/accuracy") else "-", str(row.n)]
+            cells += [("= " if row.tied else "") + row.spread(), f"{max(row.scores()):.4f}"]
+            cells += [row.spread("test/accuracy"), str(row.n)]
         else:
             cells += ["-", "-", "-", "0"]
         cells += [f"{row.trainable:,}" if row.trainable else "-", f"{row.seconds:,.0f}" if row.n else "-"]
-        cells += [", ".join(f"{number} {status.replace('_', ' ')}" for status, number in row.states.items())]
+        cells += [row.not_counted]
         table.add_row(*map(_plain, cells[: len(table.columns)]), style=None if row.n else "dim")
     out.print(table)
     if any(row.tied for row in rows):
         out.print("= within one standard error of the best validation accuracy", style="dim", highlight=False)
-
-
-def _spread(row: Row, metric: str) -> str:
-    return f"{row.mean(metric):.4f}" + (f" ± {row.std(metric):.4f}" if row.n > 1 else "")
 
 
 def show_data(data: dict[str, Any]) -> None:

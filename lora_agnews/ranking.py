@@ -63,6 +63,17 @@ class Row:
         left = [result.status for _, result in self.runs if not result.succeeded]
         return {status: left.count(status) for status in dict.fromkeys(left)}
 
+    @property
+    def not_counted(self) -> str:
+        """`states` in words; empty if every run is counted."""
+        return ", ".join(f"{number} {status.replace('_', ' ')}" for status, number in self.states.items())
+
+    def spread(self, metric: str = CHOSEN_BY) -> str:
+        """Mean ± standard deviation, as one reports it; the score alone of one run, - of none."""
+        if not self.scores(metric):
+            return "-"
+        return f"{self.mean(metric):.4f}" + (f" ± {self.std(metric):.4f}" if self.n > 1 else "")
+
     def scores(self, metric: str = CHOSEN_BY) -> list[float]:
         return [result.metrics[metric] for _, result in self.counted if metric in result.metrics]
 

@@ -3,7 +3,6 @@
 import csv
 import html
 import math
-import os
 import re
 import shlex
 import statistics
@@ -21,8 +20,8 @@ from lora_agnews.budget import HARD_LIMIT
 from lora_agnews.config import LABELS, leaves, spelled
 from lora_agnews.keys import in_quotes
 from lora_agnews.launch import check_overrides
-from lora_agnews.ranking import CHOSEN_BY, Row, pareto
-from lora_agnews.result import RunResult
+from lora_agnews.ranking import Row, pareto
+from lora_agnews.result import RunResult, write_whole
 
 LONGEST_LABEL = 22
 MOST_CURVES = 10  # configurations in the learning curves, the best ones
@@ -59,9 +58,7 @@ def write_report(rows: Sequence[Row], path: Path, title: str) -> None:
     parts.append(_section("Run it again", _commands(rows), "Each command gives the same numbers on the same machine."))
     page = PAGE.substitute(title=_text(title), plotly=get_plotlyjs(), body="\n".join(parts))
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(page, encoding="utf-8")
-    unfinished.replace(path)
+    write_whole(path, page)
 
 
 def command_of(result: RunResult) -> str:
@@ -95,21 +92,12 @@ def _leaderboard(rows: Sequence[Row]) -> str:
     lines = ["<tr>" + "".join(f"<th>{name}</th>" for name in head) + "</tr>"]
     body = []
     for row in rows:
-        states = ", ".join(f"{number} {status.replace('_', ' ')}" for status, number in row.states.items())
-        scores = (
-            (_spread(row, CHOSEN_BY), "=" if row.tied else "", f"{max(row.scores()):.4f}") if row.n else ("-", "", "-")
-        )
-        cells = [_text(row.name), *scores, _spread(row, "test/accuracy"), str(row.n), f"{row.trainable:,}"]
-        cells += [f"{row.seconds:,.0f}" if row.n else "-", states]
+        scores = (row.spread(), "=" if row.tied else "", f"{max(row.scores()):.4f}") if row.n else ("-", "", "-")
+        cells = [_text(row.name), *scores, row.spread("test/accuracy"), str(row.n), f"{row.trainable:,}"]
+        cells += [f"{row.seconds:,.0f}" if row.n else "-", row.not_counted]
         line = "".join(f"<td>{cell}</td>" for cell in cells)
         body.append(f"<tr>{line}</tr>" if row.n else f'<tr class="uncounted">{line}</tr>')
     return f'<div class="wide"><table><thead>{lines[0]}</thead><tbody>{"".join(body)}</tbody></table></div>'
-
-
-def _spread(row: Row, metric: str) -> str:
-    if not row.scores(metric):
-        return "-"
-    return f"{row.mean(metric):.4f}" + (f" ± {row.std(metric):.4f}" if row.n > 1 else "")
 
 
 def _against_parameters(rows: Sequence[Row]) -> go.Figure:

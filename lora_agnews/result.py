@@ -65,13 +65,18 @@ class RunResult:
         texts = {"config.yaml": yaml.safe_dump(self.config, sort_keys=False)}
         texts[FILE] = json.dumps(asdict(self), indent=2, default=str) + "\n"
         for name, text in texts.items():
-            unfinished = run_dir / f".{name}.{os.getpid()}"
-            unfinished.write_text(text, encoding="utf-8")
-            unfinished.replace(run_dir / name)
+            write_whole(run_dir / name, text)
 
     @classmethod
     def load(cls, run_dir: Path) -> "RunResult":
         return cls(**json.loads((run_dir / FILE).read_text(encoding="utf-8")))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """The file appears with all of its text or not at all."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
 
 
 def config_hash(config: dict[str, Any]) -> str:

@@ -171,8 +171,9 @@ class Watched(L.Callback):
         self.hopeless = hopeless
 
     def on_validation_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        accuracy = float(trainer.callback_metrics[MONITOR])
-        if trainer.state.fn == TrainerFn.FITTING and self.hopeless(trainer.global_step, accuracy):
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
+        if self.hopeless(trainer.global_step, float(trainer.callback_metrics[MONITOR])):
             raise Pruned
 
 

@@ -1,6 +1,5 @@
 """How far a sweep is, a line for each run, and what came of it: a leaderboard on the terminal and in a file."""
 
-import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from lora_agnews.config import TrainConfig
 from lora_agnews.experiment import Hopeless, run_point
 from lora_agnews.lock import Busy
 from lora_agnews.ranking import CHOSEN_BY, Row, Run, find_runs, rank, to_csv, to_table
-from lora_agnews.result import FILE, RunResult
+from lora_agnews.result import FILE, RunResult, write_whole
 
 LEADERBOARD = "leaderboard.csv"
 
@@ -25,6 +24,7 @@ class Board:
     workers: int = 1
     done_before: set[str] = field(default_factory=set)  # runs that this process found at their end
     seen: list[str] = field(default_factory=list)  # runs that came up here
+    rows: list[Row] = field(default_factory=list)  # the leaderboard, once concluded
 
     def run(self, config: TrainConfig, run_dir: Path, hopeless: Hopeless | None = None) -> RunResult:
         """A run, or what is left of it, in the W&B group of its sweep. Raises: KeyboardInterrupt; Busy."""
@@ -70,20 +70,13 @@ class Board:
         runs = self._runs()
         if not runs:
             return 0
-        rows = rank(runs)
-        unfinished = self.folder / f".{LEADERBOARD}.{os.getpid()}"
-        unfinished.write_text(to_csv(rows), encoding="utf-8")
-        unfinished.replace(self.folder / LEADERBOARD)
+        self.rows = rank(runs)
+        write_whole(self.folder / LEADERBOARD, to_csv(self.rows))
         console.say("")
-        console.show_ranking(rows)
+        console.show_ranking(self.rows)
         console.say(f"\nleaderboard  {self.folder / LEADERBOARD}")
-        self._log(runs, to_table(rows))
+        self._log(runs, to_table(self.rows))
         return int(any(result.status == "failed" for _, result in runs))
-
-    def rows(self) -> list[Row]:
-        """The leaderboard."""
-        runs = self._runs()
-        return rank(runs) if runs else []
 
     def _log(self, runs: list[Run], table: list[list[Any]]) -> None:
         """The leaderboard to W&B, where the runs went."""

@@ -232,8 +232,8 @@ def run_study(config: StudyConfig, command: list[str], worker: bool = False) -> 
     else:
         failed = _work_in_processes(config.workers, command, study.folder, board)
     status, page = max(failed, board.conclude()), study.folder / "report.html"
-    if rows := board.rows():
-        write_report(rows, page, f"Study {config.name}")
+    if board.rows:
+        write_report(board.rows, page, f"Study {config.name}")
         console.say(f"report       {page}")
     return status
 
