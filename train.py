@@ -1,6 +1,7 @@
 """Train one run, or with -m one run for each point: python train.py [-m] [key=value ...]"""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import hydra
@@ -9,6 +10,7 @@ from omegaconf import DictConfig
 
 from lora_agnews.config import TrainConfig, UserError
 from lora_agnews.launch import begin_multirun, check_command_line, fail, load_config, refuse
+from lora_agnews.lock import Busy
 from lora_agnews.resume import enter
 from lora_agnews.sweep.board import Board
 
@@ -23,7 +25,9 @@ def train(values: DictConfig) -> float | None:
 
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     if board:
-        return board.run(load_config(values), run_dir).metrics.get("val/accuracy")
+        with suppress(Busy):
+            return board.run(load_config(values), run_dir).metrics.get("val/accuracy")
+        return None
     try:
         result = run_experiment(*begun, run_dir) if begun else run_experiment(load_config(values), None, run_dir)
     except UserError as error:

@@ -84,7 +84,10 @@ def report(
     except UserError as error:
         fail(str(error), status=2)
     names = [folder.resolve().name for folder in folders]
-    write_report(rows, output, ", ".join(names) if len(names) < 4 else f"{len(names)} directories")
+    try:
+        write_report(rows, output, ", ".join(names) if len(names) < 4 else f"{len(names)} directories")
+    except OSError as error:
+        fail(f"--output={output}: can't be written ({error.strerror})", status=2)
     console.say(str(output))
 
 

@@ -104,7 +104,8 @@ def check_command_line(config_name: str, arguments: Sequence[str] | None = None)
     if options.help:
         print(help_text(config))
         raise SystemExit(0)
-    return CommandLine(options.overrides, config.resume, options.multirun and not options.cfg)
+    multirun = options.multirun or "hydra.mode=MULTIRUN" in options.overrides
+    return CommandLine(options.overrides, config.resume, multirun and not options.cfg)
 
 
 def begin_multirun(overrides: Sequence[str]) -> tuple[Path, int | None]:

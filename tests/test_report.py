@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from test_ranking import leave, ranked
+from typer.testing import CliRunner
 
+from lora_agnews.__main__ import app
 from lora_agnews.launch import check_overrides
 from lora_agnews.ranking import Row
 from lora_agnews.report import command_of, write_report
@@ -52,6 +54,12 @@ def test_runs_of_which_none_came_to_its_end_have_a_page_too(tmp_path: Path) -> N
     leave(tmp_path / "runs" / "a", 0.0, status="failed")
     write_report(ranked(tmp_path / "runs"), tmp_path / "report.html", "it")
     assert "No run has come to its end." in (tmp_path / "report.html").read_text()
+
+
+def test_a_page_that_cannot_be_written_is_told(rows: list[Row], tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["report", str(tmp_path / "runs"), "-o", str(tmp_path)])
+    assert done.exit_code == 2
+    assert f"--output={tmp_path}: can't be written (Is a directory)" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,10 @@ def test_a_multirun_records_every_point(rows: list[str], tmp_path: Path) -> None
 @pytest.mark.slow
 def test_the_same_multirun_again_runs_what_is_missing(rows: list[str], tmp_path: Path) -> None:
     command = ["train.py", "-m", *rows, "lora.r=1,203", "trainer.accelerator=cpu,cuda", f"hydra.sweep.dir={tmp_path}"]
-    run_python(*command, CUDA_VISIBLE_DEVICES="")
+    with ThreadPoolExecutor(2) as pool:  # twice at the same time, too: each leaves the other's points alone
+        both = list(pool.map(lambda _: run_python(*command, CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS="1"), range(2)))
+    assert [done.returncode for done in both] == [1, 1]
+    assert "Traceback" not in "".join(done.stdout + done.stderr for done in both)
     (finished,) = [path for path, result in find_runs([tmp_path]) if result.succeeded]
     before = (finished / "result.json").read_bytes()
     again = run_python(*command, CUDA_VISIBLE_DEVICES="")
@@ -230,6 +233,11 @@ def test_a_study_of_tpe_draws_as_many_as_are_wanted_and_counts_none_over_the_bud
     assert all(trial.values[1] <= 90_000 for trial in done)
     assert len(find_runs([tmp_path])) == 3
     assert len({tuple(trial.params.values()) for trial in trials}) == len(trials), "a seed for each trial"
+    odd = study_of(tmp_path / "odd", "sampler=tpe", "trials=4", "seeds=[0]", "lora.init=orthogonal", *rows)
+    odd.space = {"lora.r": [1, 2]}
+    assert run_study(odd, []) == 0
+    states = {trial.params["lora.r"]: trial.state.name for trial in study_in(tmp_path / "odd").trials}
+    assert states == {1: "FAIL", 2: "COMPLETE"}, "orthogonal needs an even r: told, and the study goes on"
     monkeypatch.setattr(study, "DRAWS", 3)
     hopeless = study_of(tmp_path / "hopeless", *lines, *rows)
     hopeless.space = {"lora.r": {"low": 50, "high": 60}}

@@ -68,8 +68,7 @@ class Study:
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         url = self.config.storage or f"sqlite:///{self.folder.absolute() / STORAGE}"
         directions = [StudyDirection.MAXIMIZE] + [StudyDirection.MINIMIZE] * self.config.minimize_parameters
-        self.storage = _connect(url)
-        about: dict[str, Any] = {"study_name": self.config.name, "storage": self.storage}
+        about: dict[str, Any] = {"study_name": self.config.name, "storage": _connect(url)}
         about["pruner"] = PRUNERS[self.config.pruner]()
         same = [self.config.overrides, self.config.space, self.config.seeds, self.config.minimize_parameters]
         values = hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
@@ -79,7 +78,7 @@ class Study:
             self._enqueue()
         except optuna.exceptions.DuplicatedStudyError as error:
             self.study = optuna.load_study(**about)
-            self._wait_for("planned")  # by the process that created it, or that one is gone
+            self._wait_until_planned()
             if self.study.user_attrs.get("values", values) != values:
                 raise UserError(
                     f"{self.folder}: the study {self.config.name} there has other overrides, seeds or another space; "
@@ -88,9 +87,10 @@ class Study:
             self._enqueue()
         self.study.set_user_attr("planned", True)
 
-    def _wait_for(self, name: str) -> None:
+    def _wait_until_planned(self) -> None:
+        """By the process that created it, on another machine; if that takes too long it is gone."""
         until = time.monotonic() + GRACE
-        while name not in self.study.user_attrs and time.monotonic() < until:
+        while "planned" not in self.study.user_attrs and time.monotonic() < until:
             time.sleep(0.5)
 
     def work(self, board: Board) -> None:
@@ -165,12 +165,12 @@ class Study:
         if self.config.sampler != "tpe" and "fixed_params" not in attributes:
             raise optuna.TrialPruned("another process took the last one")
         point = choose(self.axes, lambda axis: _suggest(trial, axis))
-        budget = predict(self.load(point, self.config.seeds[0]))
-        if not budget.fits:
-            trial.set_user_attr("over", -budget.room)
-            raise optuna.TrialPruned("over the budget")
-        scores = []
         try:
+            budget = predict(self.load(point, self.config.seeds[0]))
+            if not budget.fits:
+                trial.set_user_attr("over", -budget.room)
+                raise optuna.TrialPruned("over the budget")
+            scores = []
             for seed in self.config.seeds:
                 config = self.load(point, seed)
                 scores.append(self._run(config, name_run(config, point | {"seed": seed}), trial, board))
@@ -180,6 +180,10 @@ class Study:
         except RunFailed as error:
             trial.set_user_attr("failed", str(error))
             raise
+        except UserError as error:  # values that do not go together
+            console.notice(f"{', '.join(f'{key}={spelled(value)}' for key, value in point.items())}: {error}")
+            trial.set_user_attr("failed", str(error))
+            raise RunFailed(str(error)) from error
         mean = sum(scores) / len(scores)
         return (mean, budget.trainable) if self.config.minimize_parameters else mean
 
@@ -194,7 +198,7 @@ class Study:
 
         while True:
             try:
-                with log_to(self.folder / name / "train.log"):
+                with _log_to(self.folder / name / "train.log"):
                     result = board.run(config, self.folder / name, hopeless)
                 break
             except Busy:
@@ -295,7 +299,7 @@ def _suggest(trial: optuna.Trial, axis: Axis) -> Any:
 
 
 @contextmanager
-def log_to(path: Path) -> Iterator[None]:
+def _log_to(path: Path) -> Iterator[None]:
     """The messages of a run, as Hydra keeps them for train.py."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path)
