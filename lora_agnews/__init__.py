@@ -1,3 +1,20 @@
 """Fine-tune RoBERTa with LoRA on AG News under a hard budget of 1,000,000 trainable parameters."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lora_agnews.inference import Classifier
+
 __version__ = "0.1.0"
+
+
+def load_run(*run_dirs: str | Path, base: str | None = None) -> "Classifier":
+    """A trained run as a function: `load_run(RUN_DIR)(["Oil prices rise"])` -> [(label, {label: probability})].
+
+    Several directories: the mean of their probabilities. `base`: a local copy of the base model, where the run's own
+    can't be had. Raises: ValueError, if there is no finished run; RuntimeError, if the base model can't be had.
+    """
+    from lora_agnews.inference import load_classifier  # torch: seconds that the other commands need not wait
+
+    return load_classifier([Path(run_dir) for run_dir in run_dirs], base)

@@ -1,9 +1,12 @@
 """python -m lora_agnews COMMAND: what one does beside training."""
 
 import json
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -12,7 +15,14 @@ from lora_agnews import plan as planning
 from lora_agnews.budget import Budget
 from lora_agnews.config import TrainConfig, UserError
 from lora_agnews.launch import Points, fail, load_space
+from lora_agnews.result import writing_whole
 
+FORMATS = ".csv, .tsv, .json, .jsonl, .parquet, .txt, .pkl"
+RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="of a finished run")]
+Base = Annotated[
+    str | None, typer.Option(metavar="FOLDER", help="a local copy of the base model, if the run's is out of reach")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="for scripts")]
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
@@ -21,25 +31,34 @@ def commands() -> None:
     """LoRA on AG News under a budget of 1,000,000 trainable parameters."""
 
 
+@contextmanager
+def told() -> Iterator[None]:
+    """Ends with one message: status 2 for what the user gave, 1 for what went wrong, 130 for Ctrl-C."""
+    try:
+        yield
+    except (UserError, RuntimeError) as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        fail(str(error), status=2 if isinstance(error, UserError) else 1)
+    except KeyboardInterrupt:
+        fail("interrupted", status=130)
+
+
 @app.command()
 def budget(
     overrides: Annotated[list[str] | None, typer.Argument(help="overrides of train.py: model=tiny lora.r=4")] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="a row for each point; several values (lora.r=1,2,4) imply it")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="for scripts")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """What `python train.py OVERRIDES` would train, part by part, and the largest r that fits. Loads no weights.
 
     Exit status: 0 if the run, or at least one point of the plan, fits; 1 if not; 2 if it can't be built.
     """
-    try:
+    with told():
         points = load_space(overrides or [])
         fits = _plan(points, as_json) if plan or points[0][0] else _budget(points[0][1], as_json)
-    except UserError as error:
-        fail(str(error), status=2)
-    except RuntimeError as error:
-        fail(str(error), status=1)
     raise typer.Exit(0 if fits else 1)
 
 
@@ -50,16 +69,14 @@ def compare(
         str, typer.Option(help="val/accuracy, test/accuracy, parameters, seconds, or a key that varies")
     ] = (ranking.CHOSEN_BY),
     as_csv: Annotated[bool, typer.Option("--csv", help="for spreadsheets")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="for scripts")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Leaderboard of runs: those that differ only by seed are one row, mean ± std, chosen by validation.
 
     Failed, partial and over-budget runs are listed and never counted. Exit status: 2 for a directory without a run.
     """
-    try:
+    with told():
         rows = ranking.rank(ranking.find_runs(folders), sort)
-    except UserError as error:
-        fail(str(error), status=2)
     if as_json:
         print(json.dumps([row.to_dict() for row in rows], indent=2))
     elif as_csv:
@@ -79,16 +96,110 @@ def report(
     """
     from lora_agnews.report import write_report
 
-    try:
+    with told():
         rows = ranking.rank(ranking.find_runs(folders))
-    except UserError as error:
-        fail(str(error), status=2)
-    names = [folder.resolve().name for folder in folders]
-    try:
-        write_report(rows, output, ", ".join(names) if len(names) < 4 else f"{len(names)} directories")
-    except OSError as error:
-        fail(f"--output={output}: can't be written ({error.strerror})", status=2)
+        names = [folder.resolve().name for folder in folders]
+        with writable(output):
+            write_report(rows, output, ", ".join(names) if len(names) < 4 else f"{len(names)} directories")
     console.say(str(output))
+
+
+@app.command()
+def evaluate(
+    run_dir: RunDir,
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="labelled; else the run's test split")] = None,
+    errors: Annotated[Path | None, typer.Option(metavar="FILE", help="a CSV of the rows that were missed")] = None,
+    base: Base = None,
+    as_json: AsJson = False,
+) -> None:
+    """Accuracy, F1, confusion and calibration of a finished run, each with a 95% interval, and pictures of them.
+
+    On the run's own test split the numbers are those of its result.json. The pictures go to RUN_DIR/figures.
+    """
+    with told():
+        from lora_agnews import evaluation
+        from lora_agnews.inference import open_run
+        from lora_agnews.submission import write_errors
+
+        run = open_run(run_dir, base)
+        rows = evaluation.rows_to_evaluate(run, file)
+        model = evaluation.load_as_it_ran(run)
+        with console.counting("evaluating", len(rows)) as done:
+            found, probabilities = evaluation.evaluate(model, rows, done)
+        if file is None:
+            for difference in evaluation.differences(found.metrics, run.result):
+                console.notice(difference)
+        if as_json:
+            print(json.dumps(found.to_dict(), indent=2))
+        else:
+            console.say(f"{run_dir} on {len(rows):,} rows of {rows.origin}\n")
+            console.show_evaluation(found)
+        name = file.name.partition(".")[0] if file else ""
+        with writable(run_dir / "figures"):
+            pictures = evaluation.draw(found, probabilities, rows.labels, run_dir / "figures", name)
+        written = [str(path) for path in pictures]
+        if errors:
+            with writable(errors), writing_whole(errors) as stream:
+                number = write_errors(stream, rows, probabilities)
+            written.append(f"{errors} ({number:,} rows)")
+    if not as_json:
+        console.say("\n" + "\n".join(written))
+
+
+@app.command()
+def predict(
+    run_dirs: Annotated[
+        list[Path], typer.Argument(metavar="RUN_DIR...", help="of finished runs; several: their mean probability")
+    ],
+    file: Annotated[str, typer.Argument(metavar="FILE", help=f"{FORMATS}; - reads lines from stdin")],
+    output: Annotated[str, typer.Option("--output", "-o", metavar="OUT.csv", help="- is stdout")] = "-",
+    text_column: Annotated[str, typer.Option(help="of a file that has columns")] = "text",
+    full: Annotated[bool, typer.Option("--full", help="text, label name and probabilities besides")] = False,
+    half: Annotated[bool, typer.Option("--half", help="faster on a GPU; probabilities to two digits only")] = False,
+    base: Base = None,
+) -> None:
+    """Labels for the texts of a file: a CSV with the header ID,Label, IDs from 0 in the file's order, labels 0 to 3.
+
+    Rows may be many, empty or long. OUT.csv appears when it is whole.
+    """
+    with told():
+        from lora_agnews.data.files import whole_lines
+        from lora_agnews.data.source import read_texts
+        from lora_agnews.inference import load_classifier
+        from lora_agnews.submission import write_predictions
+
+        if file == "-":
+            texts, rows = whole_lines(sys.stdin.buffer, "stdin"), None
+        else:
+            if output != "-" and Path(output).resolve() == Path(file).resolve():
+                raise UserError(f"--output={output}: is the file with the texts")
+            rows = sum(1 for _ in read_texts(Path(file), text_column))  # a bad row is told before the work begins
+            texts = read_texts(Path(file), text_column)
+        with writing(output) as stream:
+            classifier = load_classifier(run_dirs, base, half)
+            with console.counting("predicting", rows) as done:
+                number = write_predictions(stream, classifier.stream(texts, done), full)
+    if output != "-":
+        console.say(f"{output}: {number:,} rows")
+
+
+@contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """Raises: UserError, if the path can't be written."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: can't be written ({error.strerror})") from error
+
+
+@contextmanager
+def writing(output: str) -> Iterator[TextIO]:
+    """stdout, or a file that appears when it is whole. Raises: UserError, if it can't be written."""
+    if output == "-":
+        yield sys.stdout
+    else:
+        with writable(Path(output)), writing_whole(Path(output)) as stream:
+            yield stream
 
 
 def _budget(config: TrainConfig, as_json: bool) -> bool:

@@ -7,12 +7,13 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import track
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 from rich.table import Table
 from rich.text import Text
 
 from lora_agnews.budget import Budget
-from lora_agnews.config import StudyConfig, spelled
+from lora_agnews.config import LABELS, StudyConfig, spelled
+from lora_agnews.estimate import Estimate, Evaluation
 from lora_agnews.ranking import Row
 from lora_agnews.result import RunResult
 
@@ -148,9 +149,41 @@ def show_result(result: RunResult, run_dir: Path, view: dict[str, str]) -> None:
     out.print("", table)
 
 
+def show_evaluation(found: Evaluation) -> None:
+    """Metrics, classes and confusion, with their 95% intervals."""
+    table = _table("", "value", "95% interval", "")
+    table.columns[-1].justify = "left"
+    for name, each, method in (
+        ("accuracy", found.accuracy, "Wilson"),
+        ("macro-F1", found.macro_f1, "bootstrap"),
+        ("expected calibration error", found.calibration_error, "bootstrap"),
+    ):
+        table.add_row(name, f"{each.value:.4f}", f"{each.low:.4f} to {each.high:.4f}", method)
+    table.add_row("loss", f"{found.metrics['test/loss']:.4f}")
+    out.print(table, "")
+    table = _table("class", "precision (Wilson)", "recall (Wilson)", "F1 (bootstrap)")
+    for name, scores in found.classes.items():
+        table.add_row(name, *map(_interval, scores.values()))
+    out.print(table, "")
+    table = _table("true \\ predicted", *LABELS)
+    for name, counts, shares in zip(LABELS, found.counts, found.shares, strict=True):
+        cells = [(f"{number:,}", *_interval(share).split()) for number, share in zip(counts, shares, strict=True)]
+        table.add_row(name, *(f"{number}  {share}\n{' '.join(interval)}" for number, share, *interval in cells))
+    out.print(table)
+
+
 def progress(steps: Sequence[T], name: str) -> Iterable[T]:
     """The steps, under a bar that goes when they are done."""
     return track(steps, name, console=err, transient=True)
+
+
+@contextmanager
+def counting(name: str, total: int | None) -> Iterator[Callable[[float], None]]:
+    """A bar of rows, gone when they are done; the function moves it on."""
+    columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task(name, total=total)
+        yield lambda rows: bar.advance(task, rows)
 
 
 @contextmanager
@@ -192,6 +225,12 @@ def _table(*columns: str, left: int = 1) -> Table:
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number < left else "right")
     return table
+
+
+def _interval(each: Estimate) -> str:
+    if each.value is None or each.low is None or each.high is None:
+        return "-"
+    return f"{each.value:.3f} ({each.low:.3f}-{each.high:.3f})"
 
 
 def _plain(text: str) -> Text:

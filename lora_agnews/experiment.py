@@ -13,6 +13,7 @@ from pathlib import Path
 from lora_agnews import console
 from lora_agnews.budget import BudgetExceeded
 from lora_agnews.config import TrainConfig, UserError
+from lora_agnews.hub import Unfetched
 from lora_agnews.lock import Busy, alone_in, is_helper
 from lora_agnews.model.encoder import locate
 from lora_agnews.plan import notes, predict, remedies
@@ -113,7 +114,7 @@ def _run(
     except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
         result.status, result.error = "interrupted", INTERRUPTED
     except Exception as error:
-        kind = "" if type(error) is RuntimeError else f"{type(error).__name__}: "
+        kind = "" if type(error) in (RuntimeError, Unfetched) else f"{type(error).__name__}: "
         result.status, result.error = "failed", f"{kind}{error}"
         log.exception("the run failed")
         if os.environ.get("HYDRA_FULL_ERROR") == "1":

@@ -13,7 +13,19 @@ from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, R
 from huggingface_hub.utils.tqdm import enable_progress_bars, tqdm
 
 SECONDS_TO_ANSWER = 4  # a hub that has not answered by then counts as unreachable
+WAYS_OUT = """\
+Two ways out without the hub:
+  python train.py experiment=quickstart                             the shipped model and data
+  python train.py model.name=/local/dir data.train_file=train.csv   your own copies"""
 T = TypeVar("T")
+
+
+class Unfetched(RuntimeError):
+    """Something of the hub's is not to be had; `what` and why, and in the message the ways out of a training run."""
+
+    def __init__(self, repo: str, kind: str, why: str) -> None:
+        self.what = f"could not fetch the {kind} {repo}: {why}"
+        super().__init__(f"{self.what}.\n{WAYS_OUT}")
 
 
 @dataclass(frozen=True)
@@ -28,17 +40,17 @@ def fetch(repo: str, kind: str, patterns: list[str], revision: str | None = None
     """Files of a hub repository (`kind`: model or dataset) that match, from the cache where they are there already.
 
     The hub is asked which commit is current; without an answer the one last fetched is taken.
-    Raises: RuntimeError, naming repository and reason, if neither hub nor cache has all of them.
+    Raises: Unfetched, naming repository and reason, if neither hub nor cache has all of them.
     """
     unreachable = ""
     try:
         _in_time(lambda: HfApi().repo_info(repo, repo_type=kind, revision=revision, timeout=SECONDS_TO_ANSWER))
     except RevisionNotFoundError as error:
-        raise RuntimeError(_cannot(repo, kind, f"it has no revision {revision}")) from error
+        raise Unfetched(repo, kind, f"it has no revision {revision}") from error
     except RepositoryNotFoundError as error:
-        raise RuntimeError(_cannot(repo, kind, "the hub has no such repository, or it is private")) from error
+        raise Unfetched(repo, kind, "the hub has no such repository, or it is private") from error
     except HFValidationError as error:
-        raise RuntimeError(_cannot(repo, kind, "the hub has no such names; they look like owner/name")) from error
+        raise Unfetched(repo, kind, "the hub has no such names; they look like owner/name") from error
     except (httpx2.HTTPError, OSError) as error:  # OSError: offline mode and every answer but yes or no
         unreachable = f"the hub can't be reached ({type(error).__name__}) and the cache lacks it"
     enable_progress_bars("huggingface_hub")  # transformers takes the hub's with its own
@@ -54,7 +66,7 @@ def fetch(repo: str, kind: str, patterns: list[str], revision: str | None = None
         )
     except (httpx2.HTTPError, OSError) as error:
         why = unreachable or f"the download broke off ({type(error).__name__}: {error})".splitlines()[0]
-        raise RuntimeError(_cannot(repo, kind, why)) from error
+        raise Unfetched(repo, kind, why) from error
     return Snapshot(Path(folder), Path(folder).name)
 
 
@@ -77,12 +89,3 @@ def _in_time(ask: Callable[[], T]) -> T:
 
     Thread(target=work, daemon=True).start()
     return answer.result(SECONDS_TO_ANSWER)
-
-
-def _cannot(repo: str, kind: str, why: str) -> str:
-    return (
-        f"could not fetch the {kind} {repo}: {why}.\n"
-        "Two ways out without the hub:\n"
-        "  python train.py experiment=quickstart                             the shipped model and data\n"
-        "  python train.py model.name=/local/dir data.train_file=train.csv   your own copies"
-    )

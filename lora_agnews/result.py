@@ -5,10 +5,12 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 
@@ -74,9 +76,20 @@ class RunResult:
 
 def write_whole(path: Path, text: str) -> None:
     """The file appears with all of its text or not at all."""
+    with writing_whole(path) as stream:
+        stream.write(text)
+
+
+@contextmanager
+def writing_whole(path: Path) -> Iterator[TextIO]:
+    """A stream whose text becomes the file at the end; nothing is left of it if that is not reached."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+    try:
+        with unfinished.open("w", encoding="utf-8", newline="") as stream:
+            yield stream
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def config_hash(config: dict[str, Any]) -> str:

@@ -7,11 +7,9 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
 
 from lora_agnews.budget import BudgetExceeded, count, trainable_parameters
-from lora_agnews.config import LABELS
+from lora_agnews.scores import Scores
 
 MONITOR = "val/accuracy"  # what checkpoints, early stopping and sweeps look at; larger is better
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
@@ -58,23 +56,10 @@ class LoRAClassifier(L.LightningModule):
         self.lora_plus_ratio = lora_plus_ratio
         self.schedule, self.warmup_fraction = SCHEDULES[schedule], warmup_fraction
         self.train_criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
-        self.criterion = nn.CrossEntropyLoss()
         self.loss_sum, self.rows_seen = torch.tensor(0.0), 0  # of this epoch; a metric's update takes 0.2 ms a step
-        # A look for NaN waits for the device at each update. Without it torchmetrics 1.9 ignores weights: a loss is
-        # repeated for each of its rows instead.
-        self.eval_loss = MeanMetric(nan_strategy="disable")
-        self.scores = MetricCollection(
-            {
-                "accuracy": MulticlassAccuracy(len(LABELS), average="micro"),
-                "macro_f1": MulticlassF1Score(len(LABELS), average="macro"),
-                "f1": MulticlassF1Score(len(LABELS), average=None),
-                "confusion": MulticlassConfusionMatrix(len(LABELS)),
-            },
-            compute_groups=[["accuracy"], ["macro_f1", "f1"], ["confusion"]],
-        )
+        self.scores = Scores()
         self.epoch_loss = math.nan  # mean training loss of the last whole epoch, or of what max_steps left of it
         self.best: dict[str, float] = {}  # metrics of the best validation so far
-        self.confusion = torch.zeros(len(LABELS), len(LABELS), dtype=torch.long)  # rows: true; of the last evaluation
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits (B, 4)."""
@@ -136,21 +121,12 @@ class LoRAClassifier(L.LightningModule):
         self._finish("test")
 
     def _evaluate(self, batch: dict[str, Tensor]) -> None:
-        logits = self(batch["input_ids"], batch["attention_mask"]).float()
-        self.eval_loss.update(self.criterion(logits, batch["labels"]).expand(len(batch["labels"])))
-        self.scores.update(logits, batch["labels"])
+        self.scores.update(self(batch["input_ids"], batch["attention_mask"]), batch["labels"])
 
     def _finish(self, split: str) -> dict[str, float]:
-        """Logs a split's metrics, resets them and returns them as plain numbers."""
-        scores = self.scores.compute()
-        self.confusion = scores["confusion"].cpu()
-        metrics = {"loss": self.eval_loss.compute(), **{key: scores[key] for key in ("accuracy", "macro_f1")}}
-        metrics |= {f"f1_{name.lower().replace('/', '_')}": f1 for name, f1 in zip(LABELS, scores["f1"], strict=True)}
-        named = {f"{split}/{key}": round(float(value), 6) for key, value in metrics.items()}
-        self.log_dict(named)
-        self.scores.reset()
-        self.eval_loss.reset()
-        return named
+        metrics = self.scores.compute(split)
+        self.log_dict(metrics)
+        return metrics
 
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(self, self.lr, self.lora_plus_ratio)

@@ -1,4 +1,4 @@
-"""Where a run's metrics go: metrics.csv, W&B, figures. The only importer of wandb, and only when it is used."""
+"""Where a run's metrics go: metrics.csv and W&B. The only importer of wandb, and only when it is used."""
 
 import csv
 import os
@@ -17,13 +17,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
-from matplotlib.figure import Figure
 from torch import Tensor
 
-from lora_agnews.config import LABELS
 from lora_agnews.console import notice
 from lora_agnews.result import RunResult
 
@@ -254,56 +251,3 @@ class Stopwatch(L.Callback):
             "tokens_per_second": float(self.tokens) / seconds,
             "peak_memory_bytes": peak,
         }
-
-
-def draw_curves(run_dir: Path) -> Path:
-    """figures/curves.png: loss and validation accuracy by step, from metrics.csv."""
-    with (run_dir / METRICS).open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-
-    def series(key: str) -> tuple[list[int], list[float]]:
-        found = [(int(row["step"]), float(row[key])) for row in rows if row.get(key)]
-        return [step for step, _ in found], [value for _, value in found]
-
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
-    loss, accuracy = figure.subplots(1, 2)
-    loss.plot(*series("train/loss"), color="#9db4d3", linewidth=1.2, label="train, a batch")
-    loss.plot(*series("val/loss"), color="#d1495b", marker="o", markersize=4, label="validation")
-    loss.set(title="Loss", xlabel="step", ylabel="cross-entropy [nat]")
-    loss.set_ylim(bottom=0)
-    loss.legend(frameon=False)
-    accuracy.plot(*series("val/accuracy"), color="#d1495b", marker="o", markersize=4)
-    accuracy.set(title="Validation accuracy", xlabel="step", ylabel="accuracy")
-    accuracy.margins(y=0.2)
-    for axes in (loss, accuracy):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
-        axes.set_xlim(left=0)
-    return _save(figure, run_dir / "figures" / "curves.png")
-
-
-def draw_confusion(confusion: Tensor, split: str, run_dir: Path) -> Path:
-    """figures/confusion.png: true classes down, predicted across; (4, 4) counts, colour by share of the row."""
-    counts = confusion.numpy()
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    figure = Figure(figsize=(5.6, 5.0), layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for i, j in np.ndindex(counts.shape):
-        ink = "white" if shares[i, j] > 0.5 else "black"
-        axes.text(j, i, f"{counts[i, j]:,}\n{shares[i, j]:.1%}", ha="center", va="center", color=ink, fontsize=10)
-    axes.set_xticks(range(len(LABELS)), LABELS)
-    axes.set_yticks(range(len(LABELS)), LABELS, rotation=90, va="center")
-    right = np.trace(counts) / max(1, counts.sum())
-    axes.set(
-        title=f"{split.capitalize()}: {right:.2%} of {counts.sum():,} rows right", xlabel="predicted", ylabel="true"
-    )
-    axes.tick_params(length=0)
-    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
-    return _save(figure, run_dir / "figures" / "confusion.png")
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, dpi=150)
-    return path

@@ -18,9 +18,11 @@ from lora_agnews.budget import count
 from lora_agnews.checkpoint import BEST, Checkpoints, read_checkpoint
 from lora_agnews.config import TrainConfig, TrainerConfig
 from lora_agnews.data.datamodule import AGNewsDataModule
+from lora_agnews.figures import draw_confusion, draw_curves
 from lora_agnews.model.adapter import save_adapter
 from lora_agnews.model.allocation import Lora, predict_budget
 from lora_agnews.model.build import (
+    HALF,
     build_model,
     compute_only_first_token_in_last_layer,
     hold_frozen_layers_in,
@@ -30,10 +32,9 @@ from lora_agnews.model.encoder import Encoder, weights_of
 from lora_agnews.model.shape import read_folder
 from lora_agnews.result import Pruned, RunResult, config_hash
 from lora_agnews.task import MONITOR, LoRAClassifier
-from lora_agnews.tracking import Stopwatch, Tracking, draw_confusion, draw_curves, tracking
+from lora_agnews.tracking import Stopwatch, Tracking, tracking
 
 LOG_EVERY_STEPS, REFRESH_EVERY_BATCHES = 50, 20
-HALF = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 
 def train_and_test(
@@ -109,12 +110,14 @@ def train_and_test(
             result.metrics |= {
                 key: round(float(value), 6) for key, value in trainer.callback_metrics.items() if "test/" in key
             }
-        result.confusion = task.confusion.tolist()
+        result.confusion = task.scores.confusion.tolist()
         save_adapter(model, encoder, run_dir / "adapter")
-        split = "test" if data.test else "validation"
+        split = "Test" if data.test else "Validation"
         result.status = "stopped_early" if stopped_early else "finished"
         if trainer.is_global_zero:
-            tracked.finish(result, draw_curves(run_dir), draw_confusion(task.confusion, split, run_dir))
+            path = run_dir / "figures" / "confusion.png"
+            confusion = draw_confusion(task.scores.confusion.numpy(), split, path)
+            tracked.finish(result, draw_curves(run_dir), confusion)
         return tracked.view
 
 

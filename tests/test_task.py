@@ -96,7 +96,7 @@ def test_test_metrics_equal_hand_counts(tmp_path: Path) -> None:
     names = ("world", "sports", "business", "sci_tech")
     assert [metrics[f"test/f1_{name}"] for name in names] == pytest.approx(f1)
     assert metrics["test/macro_f1"] == pytest.approx(sum(f1) / 4)
-    assert task.confusion.tolist() == [[2, 1, 0, 0], [0, 1, 0, 0], [0, 0, 2, 0], [0, 0, 2, 0]]
+    assert task.scores.confusion.tolist() == [[2, 1, 0, 0], [0, 1, 0, 0], [0, 0, 2, 0], [0, 0, 2, 0]]
     right = -torch.log_softmax(torch.tensor([5.0, 0, 0, 0]), 0)
     assert metrics["test/loss"] == pytest.approx(float(5 * right[0] + 3 * right[1]) / 8, rel=1e-5)
 

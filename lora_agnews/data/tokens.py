@@ -53,10 +53,11 @@ def load_tokens(texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length
     return tokens
 
 
-def tokenise(texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Tokens:
+def tokenise(texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int, bar: bool = True) -> Tokens:
     """Token ids of every text with the model's special tokens, cut to `max_length`, never padded."""
     rows: list[np.ndarray] = []
-    for start in console.progress(range(0, len(texts), ROWS_AT_ONCE), "tokenising"):
+    parts = range(0, len(texts), ROWS_AT_ONCE)
+    for start in console.progress(parts, "tokenising") if bar else parts:
         ids = tokenizer(texts[start : start + ROWS_AT_ONCE], truncation=True, max_length=max_length)["input_ids"]
         rows += [np.asarray(row, dtype=np.int32) for row in ids]
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)

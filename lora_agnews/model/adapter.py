@@ -12,10 +12,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lora_agnews.config import LABELS
+from lora_agnews.config import LABELS, UserError
 from lora_agnews.model.allocation import CHANGES_BASE
 from lora_agnews.model.build import load_base
-from lora_agnews.model.encoder import Encoder
+from lora_agnews.model.encoder import SHIPPED, Encoder, hash_of_weights
 from lora_agnews.model.shape import read_folder
 
 WEIGHTS = "adapter_model.safetensors"
@@ -23,9 +23,9 @@ README = """\
 # LoRA for {name}, trained on AG News
 
 ```python
-import peft, transformers
+{imports}
 
-base = transformers.AutoModelForSequenceClassification.from_pretrained("{base}", num_labels={num_labels})
+base = transformers.AutoModelForSequenceClassification.from_pretrained({base}, num_labels={num_labels})
 model = peft.PeftModel.from_pretrained(base, "this folder").eval()
 ```
 
@@ -82,30 +82,51 @@ def save_adapter(model: peft.PeftModel, encoder: Encoder, folder: Path) -> None:
         config["task_type"] = "SEQ_CLS"
         config["modules_to_save"] = sorted({"classifier" if "classifier." in layer else layer for layer in head})
     folder.mkdir(parents=True, exist_ok=True)
+    weights = hash_of_weights(encoder.folder)
+    made = {"init": init, "alpha": alpha, "labels": LABELS, "base": weights}
     save_file(
         {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
         folder / WEIGHTS,
-        metadata={"lora_agnews": json.dumps({"init": init, "alpha": alpha})},  # one key: their order is random
+        metadata={"lora_agnews": json.dumps(made)},  # one key: their order is random
     )
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True, default=str) + "\n")
-    source = encoder.name if encoder.origin.startswith("hub:") else encoder.folder
+    source = f'"{encoder.name if encoder.origin.startswith("hub:") else encoder.folder}"'
+    imports = "import peft, transformers"
+    if encoder.name == SHIPPED:
+        imports, source = f"{imports}\nfrom lora_agnews.model.encoder import locate", 'locate("tiny", None).folder'
     labels = ", ".join(f"{number} {label}" for number, label in enumerate(LABELS))
     (folder / "README.md").write_text(
-        README.format(name=encoder.name, base=source, num_labels=len(LABELS), labels=labels, notes=notes)
+        README.format(
+            name=encoder.name, imports=imports, base=source, num_labels=len(LABELS), labels=labels, notes=notes
+        )
     )
 
 
 def load_adapter(folder: Path, encoder: Encoder) -> peft.PeftModel:
-    """The model that `save_adapter` saved, in eval mode: the same logits, bit for bit."""
-    model = peft.PeftModel.from_pretrained(load_base(encoder), folder)
+    """The model that `save_adapter` saved, in eval mode: the same logits, bit for bit.
+
+    Raises: UserError, if it was trained for other classes or on other base weights; RuntimeError, as `load_base`.
+    """
     with safe_open(folder / WEIGHTS, "pt") as file:
         made = json.loads(file.metadata()["lora_agnews"])
+    if tuple(made["labels"]) != LABELS:
+        raise UserError(f"{folder}: its classes are {', '.join(made['labels'])}, not {', '.join(LABELS)}")
+    base = load_base(encoder)
+    if not encoder.origin.startswith("hub:") and hash_of_weights(encoder.folder) != made["base"]:
+        raise UserError(f"{folder}: was trained on other weights than those in {encoder.folder}")
+    model = peft.PeftModel.from_pretrained(base, folder)
     if made["init"] in CHANGES_BASE:
         head = read_folder(encoder.name, encoder.folder).head
         for name, layer in _adapted(model).items():
             if name not in head:
                 _take_the_first_out_of_the_base(layer, made["alpha"])
     return model.eval()
+
+
+def read_base(folder: Path) -> tuple[str, str | None]:
+    """Name and revision of the base model that an adapter was trained on."""
+    config = json.loads((folder / "adapter_config.json").read_text())
+    return config["base_model_name_or_path"], config["revision"]
 
 
 def _adapted(model: peft.PeftModel) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from lora_agnews.model.encoder import Encoder
 from lora_agnews.model.shape import Shape, read_folder
 
 WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
+HALF = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}  # precision -> dtype of autocast
 
 
 def load_tokenizer(encoder: Encoder, max_length: int) -> PreTrainedTokenizerBase:
@@ -97,12 +98,13 @@ def hold_frozen_layers_in(dtype: torch.dtype, model: peft.PeftModel) -> None:
             module.to(dtype)
 
 
-def compute_only_first_token_in_last_layer(model: peft.PeftModel, shape: Shape) -> None:
+def compute_only_first_token_in_last_layer(model: nn.Module, shape: Shape) -> None:
     """The head reads the first token alone: after its attention, the last layer skips all others.
 
     Two thirds of that layer's arithmetic, forward and backward, for the same logits and gradients up to rounding.
     """
-    norm = model.get_submodule(f"base_model.model.{shape.last_attention_norm}")
+    base = model.get_base_model() if isinstance(model, peft.PeftModel) else model
+    norm = base.get_submodule(shape.last_attention_norm)
     norm.register_forward_pre_hook(lambda _, inputs: (inputs[0][:, :1],))
 
 

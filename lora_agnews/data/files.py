@@ -1,0 +1,186 @@
+"""A file of any known format -> its rows, some columns of them, read as they are asked for."""
+
+import csv
+import gzip
+import json
+import pickle
+import zlib
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+from pyarrow import parquet
+
+from lora_agnews.config import UserError
+from lora_agnews.data.pickled import read_pickled
+
+TABLES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+PICKLES = (".pkl", ".pickle")
+LINES = (".txt",)
+GIVES = ("text", "label")  # the columns that AG News' own format stands for
+KAGGLE = ["class index", "title", "description"]  # that copy has a header
+csv.field_size_limit(1 << 30)
+
+
+def read_columns(path: Path, columns: tuple[str, ...], formats: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
+    """A row after the other, its values of `columns` as the file has them. Memory does not grow with the file, except
+    for .json and pickles.
+
+    AG News CSV (class 1..4, title, description, no header) gives `text` and `label` 0..3; a line of .txt is a text.
+    Raises: UserError, naming the file and the row (counted from 1, the header not counted).
+    """
+    kind = next((suffix for suffix in reversed(path.suffixes) if suffix in formats), None)
+    if kind is None or path.suffixes[-1] not in (kind, ".gz"):
+        raise UserError(f"{path}: can't tell its format; use one of {', '.join(formats)} (.gz is fine)")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        if kind == ".parquet":
+            yield from _from_parquet(path, columns)
+        elif kind in (".csv", ".tsv"):
+            yield from _from_csv(path, columns, "\t" if kind == ".tsv" else ",")
+        elif kind in LINES:
+            with _opened(path) as stream:
+                yield from ((text,) for text in whole_lines(stream, str(path)))
+        elif kind in PICKLES:
+            table = read_pickled(path)
+            _need(columns, table.column_names, path)
+            yield from _in_batches(table.select(columns).to_batches())
+        else:
+            yield from _from_json(path, columns, lines=kind == ".jsonl")
+    except (OSError, EOFError, zlib.error, pyarrow.ArrowException, pickle.UnpicklingError) as error:
+        raise UserError(f"{path}: can't be read as {kind}: {error}") from error
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Decoded lines with their line ends. Raises: UserError with the line whose bytes are not UTF-8."""
+    with _opened(path) as stream:
+        yield from _decoded(stream, str(path))
+
+
+def _opened(path: Path) -> Any:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+
+
+def whole_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
+    """A text a line, empty ones too, without line ends. Raises: UserError, naming the line that is not UTF-8."""
+    for line in _decoded(stream, name):
+        yield line.removesuffix("\n").removesuffix("\r")
+
+
+def _decoded(stream: Iterable[bytes], name: str) -> Iterator[str]:
+    """Lines of UTF-8 with their line ends. Raises: UserError, as `_lines`."""
+    for number, line in enumerate(stream, 1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{name}: line {number} is not UTF-8 (byte {line[error.start]:#04x}); convert it, "
+                f"for example: iconv -f latin1 -t utf-8 {Path(name).name}"
+            ) from error
+
+
+def _from_csv(path: Path, columns: tuple[str, ...], delimiter: str) -> Iterator[tuple[Any, ...]]:
+    rows = _csv_rows(path, delimiter)
+    first = next(rows, None)
+    if first is None:
+        return
+    names, title = [name.strip() for name in first], ["class", "title", "description"]
+    canonical = len(first) == 3 and names[0] in ("1", "2", "3", "4")
+    if set(columns) <= set(GIVES) and (canonical or [name.lower() for name in names] == KAGGLE):
+        for number, row in enumerate(chain([first], rows) if canonical else rows, 1):
+            _check_width(row, title, path, number)
+            if row[0].strip() not in ("1", "2", "3", "4"):
+                raise UserError(f"{path}: row {number}: class {row[0]!r} is not one of 1, 2, 3, 4")
+            found = {"text": f"{row[1]} {row[2]}".strip(), "label": int(row[0]) - 1}
+            yield tuple(found[column] for column in columns)
+        return
+    if not set(columns) & set(names):
+        raise UserError(
+            f"{path}: row 1 is neither a header such as {','.join(columns)} nor an AG News row "
+            f"class,title,description with a class from 1 to 4; it has {len(first)} columns and begins with "
+            f"{first[0][:40]!r}{_other(columns)}"
+        )
+    _need(columns, names, path)
+    where = [names.index(column) for column in columns]
+    for number, row in enumerate(rows, 1):
+        _check_width(row, names, path, number)
+        yield tuple(row[column] for column in where)
+
+
+def _csv_rows(path: Path, delimiter: str) -> Iterator[list[str]]:
+    """Rows without blank lines. Raises: UserError with the line at which a badly quoted row begins, or with the one
+    that is blank where that may stand for an empty text: between the rows of a single column.
+    """
+    rows, begins, blank = csv.reader(_lines(path), delimiter=delimiter, strict=True), 1, 0
+    try:
+        for row in rows:
+            if row and blank and len(row) == 1:
+                raise UserError(f'{path}: line {blank} is blank; delete it, or write "" there if it is an empty text')
+            if row:
+                yield row
+            else:
+                blank = blank or (begins if begins > 1 else 0)
+            begins = rows.line_num + 1
+    except csv.Error as error:
+        why = "a quote is opened and never closed" if str(error) == "unexpected end of data" else str(error)
+        raise UserError(f"{path}: the row that begins at line {begins}: {why}") from error
+
+
+def _from_json(path: Path, columns: tuple[str, ...], lines: bool) -> Iterator[tuple[Any, ...]]:
+    for number, record in enumerate(_json_lines(path) if lines else _json_list(path, columns), 1):
+        if not isinstance(record, dict):
+            raise UserError(f"{path}: row {number} is not an object with {' and '.join(columns)}")
+        _need(columns, list(record), path, number)
+        yield tuple(record[column] for column in columns)
+
+
+def _json_lines(path: Path) -> Iterator[Any]:
+    for number, line in enumerate(_lines(path), 1):
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                raise UserError(f"{path}: line {number} is not JSON: {error}") from error
+
+
+def _json_list(path: Path, columns: tuple[str, ...]) -> Iterable[Any]:
+    try:
+        content = json.loads("".join(_lines(path)))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not JSON: {error}") from error
+    if not isinstance(content, list):
+        raise UserError(f"{path}: must hold a list of objects with {' and '.join(columns)}")
+    return content
+
+
+def _from_parquet(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
+    with parquet.ParquetFile(path) as file:
+        _need(columns, file.schema_arrow.names, path)
+        yield from _in_batches(file.iter_batches(1000, columns=list(columns)), columns)
+
+
+def _in_batches(batches: Iterable[pyarrow.RecordBatch], columns: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
+    for batch in batches:
+        yield from zip(*(batch[column].to_pylist() for column in columns), strict=True)
+
+
+def _check_width(row: list[str], names: list[str], path: Path, number: int) -> None:
+    if len(row) != len(names):
+        raise UserError(f"{path}: row {number} has {len(row)} columns, not {len(names)} ({', '.join(names)})")
+
+
+def _need(columns: tuple[str, ...], names: list[str], path: Path, number: int | None = None) -> None:
+    missing = [name for name in columns if name not in names]
+    if missing:
+        row = f" of row {number}" if number else ""
+        raise UserError(
+            f"{path}: no column {' and '.join(missing)}; the columns{row} are {', '.join(map(str, names))}"
+            f"{_other(columns)}"
+        )
+
+
+def _other(columns: tuple[str, ...]) -> str:
+    return "" if "label" in columns else ". Another column: --text-column NAME"

@@ -1,0 +1,51 @@
+"""What an evaluation says: shares with their 95% intervals."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lora_agnews.config import LABELS
+
+LEVEL, Z = 0.95, 1.959964
+RESAMPLES, SEED = 1000, 0
+METHODS = {
+    "wilson": ["accuracy", "precision", "recall", "shares"],
+    "bootstrap": ["macro_f1", "f1", "calibration_error"],
+}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A share with its interval; None where there is nothing to count."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model does on labelled rows. `metrics` are result.json's, by name and to the last digit."""
+
+    origin: str
+    rows: int
+    metrics: dict[str, float]
+    accuracy: Estimate
+    macro_f1: Estimate
+    calibration_error: Estimate
+    classes: dict[str, dict[str, Estimate]]  # class -> precision, recall, f1
+    counts: list[list[int]]  # rows: true classes
+    shares: list[list[Estimate]]  # of the true class
+
+    def to_dict(self) -> dict[str, Any]:
+        """For --json, with the names of the methods."""
+        intervals = {"level": LEVEL, **METHODS, "resamples": RESAMPLES, "seed": SEED}
+        return asdict(self) | {"labels": LABELS, "intervals": intervals}
+
+
+def wilson(right: int, number: int) -> Estimate:
+    """A share and its Wilson score interval. Source: Wilson 1927, Probable Inference, the Law of Succession."""
+    if not number:
+        return Estimate(None, None, None)
+    share, spread = right / number, Z * Z / number
+    middle, half = share + spread / 2, Z * (share * (1 - share) / number + spread / (4 * number)) ** 0.5
+    return Estimate(share, max(0.0, (middle - half) / (1 + spread)), min(1.0, (middle + half) / (1 + spread)))
