@@ -5,6 +5,8 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, TextIO
 
@@ -19,10 +21,23 @@ from lora_agnews.result import writing_whole
 
 FORMATS = ".csv, .tsv, .json, .jsonl, .parquet, .txt, .pkl"
 RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="of a finished run")]
+RunDirs = Annotated[
+    list[Path], typer.Argument(metavar="RUN_DIR...", help="of finished runs; several: their mean probability")
+]
 Base = Annotated[
     str | None, typer.Option(metavar="FOLDER", help="a local copy of the base model, if the run's is out of reach")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="for scripts")]
+
+
+class Format(StrEnum):
+    """Of an export."""
+
+    adapter = "adapter"
+    merged = "merged"
+    onnx = "onnx"
+
+
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
@@ -148,9 +163,7 @@ def evaluate(
 
 @app.command()
 def predict(
-    run_dirs: Annotated[
-        list[Path], typer.Argument(metavar="RUN_DIR...", help="of finished runs; several: their mean probability")
-    ],
+    run_dirs: RunDirs,
     file: Annotated[str, typer.Argument(metavar="FILE", help=f"{FORMATS}; - reads lines from stdin")],
     output: Annotated[str, typer.Option("--output", "-o", metavar="OUT.csv", help="- is stdout")] = "-",
     text_column: Annotated[str, typer.Option(help="of a file that has columns")] = "text",
@@ -181,6 +194,61 @@ def predict(
                 number = write_predictions(stream, classifier.stream(texts, done), full)
     if output != "-":
         console.say(f"{output}: {number:,} rows")
+
+
+@app.command()
+def export(
+    run_dir: RunDir,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="a new folder")],
+    kind: Annotated[
+        Format, typer.Option("--format", help="PEFT adapter, transformers model without PEFT, or ONNX")
+    ] = Format.merged,
+    force: Annotated[bool, typer.Option("--force", help="replace an export that lies there")] = False,
+    repo: Annotated[
+        str | None, typer.Option("--push-to-hub", metavar="OWNER/NAME", help="upload it, with your Hugging Face token")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="the repository, if it is a new one")] = False,
+    base: Base = None,
+) -> None:
+    """A finished run as a folder for others, with a model card; its logits are checked on real rows first.
+
+    onnx needs more packages: pip install -e ".[onnx]". Nothing is left of an export that fails.
+    """
+    with told():
+        from lora_agnews import export as exporting
+        from lora_agnews.hub import push
+        from lora_agnews.inference import open_run
+
+        exporting.check_folder(output, force)
+        difference = exporting.export(open_run(run_dir, base), kind.value, output, force)
+        console.say(
+            f"{output}: {kind.value}, logits within {difference:.1e} of the run's on {exporting.CHECKED_ROWS} rows"
+        )
+        if repo:
+            console.say(push(output, repo, private))
+
+
+@app.command()
+def demo(
+    run_dirs: RunDirs,
+    port: Annotated[int | None, typer.Option(help="else the first free one from 7860 on")] = None,
+    base: Base = None,
+) -> None:
+    """A page to try headlines on a run, on this machine's loopback address alone; Ctrl-C ends it.
+
+    Needs one more package: pip install -e ".[demo]".
+    """
+    with told():
+        if find_spec("gradio") is None:
+            raise RuntimeError('demo needs one more package: pip install -e ".[demo]"')
+        from lora_agnews.demo import serve
+        from lora_agnews.inference import load_classifier
+
+        classifier = load_classifier(run_dirs, base)
+        try:
+            serve(classifier, ", ".join(run_dir.resolve().name for run_dir in run_dirs), port)
+        except OSError as error:
+            raise UserError(f"--port={port}: {error}") from error
 
 
 @contextmanager

@@ -9,7 +9,13 @@ from typing import Any, TypeVar
 
 import httpx2
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalTokenNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from huggingface_hub.utils.tqdm import enable_progress_bars, tqdm
 
 SECONDS_TO_ANSWER = 4  # a hub that has not answered by then counts as unreachable
@@ -17,6 +23,7 @@ WAYS_OUT = """\
 Two ways out without the hub:
   python train.py experiment=quickstart                             the shipped model and data
   python train.py model.name=/local/dir data.train_file=train.csv   your own copies"""
+LOG_IN = "log in with a token that may write there: hf auth login, or HF_TOKEN"
 T = TypeVar("T")
 
 
@@ -68,6 +75,27 @@ def fetch(repo: str, kind: str, patterns: list[str], revision: str | None = None
         why = unreachable or f"the download broke off ({type(error).__name__}: {error})".splitlines()[0]
         raise Unfetched(repo, kind, why) from error
     return Snapshot(Path(folder), Path(folder).name)
+
+
+def push(folder: Path, repo: str, private: bool) -> str:
+    """Uploads a folder as a model, with the token of `hf auth login` or HF_TOKEN, into a repository old or new.
+
+    Gives back its address. Raises: RuntimeError, naming repository and reason.
+    """
+    try:
+        made = HfApi().create_repo(repo, private=private, exist_ok=True)
+        HfApi().upload_folder(repo_id=made.repo_id, folder_path=folder, commit_message="Upload from lora_agnews")
+    except HFValidationError as error:
+        raise RuntimeError(f"can't push to {repo}: a name on the hub looks like owner/name") from error
+    except LocalTokenNotFoundError as error:
+        raise RuntimeError(f"can't push to {repo}: {LOG_IN}") from error
+    except HfHubHTTPError as error:
+        refused = error.response is not None and error.response.status_code in (401, 403)
+        why = f"the hub refuses; {LOG_IN}" if refused else str(error).splitlines()[0]
+        raise RuntimeError(f"can't push to {repo}: {why}") from error
+    except (httpx2.HTTPError, OSError) as error:
+        raise RuntimeError(f"can't push to {repo}: the hub can't be reached ({type(error).__name__})") from error
+    return str(made)
 
 
 class _Bar(tqdm):  # type: ignore[type-arg]

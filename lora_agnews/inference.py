@@ -81,7 +81,7 @@ class Model:
         Raises: UserError, if the base is not the run's; RuntimeError, if its weights can't be had.
         """
         self.run, self.device = run, device
-        with _no_load_report():
+        with no_load_report():
             network: nn.Module = load_adapter(run.folder / "adapter", run.encoder)
         self.autocast = HALF.get(precision)
         if self.autocast:
@@ -151,7 +151,7 @@ class Classifier:
 
 
 @contextmanager
-def _no_load_report() -> Iterator[None]:
+def no_load_report() -> Iterator[None]:
     """Transformers tells which weights of the head are new; the adapter has all of them."""
     before, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()

@@ -18,6 +18,7 @@ from lora_agnews.model.allocation import Lora
 from lora_agnews.model.shape import Shape, read_shape
 
 ROOT = Path(__file__).resolve().parent.parent
+SHORT = ["experiment=quickstart", "trainer.max_steps=6", "data.max_length=16", "logger.wandb=disabled"]
 CACHE = tempfile.mkdtemp(prefix="lora_agnews-")  # of the commands that the tests run
 atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 
@@ -34,6 +35,20 @@ def run_python(*arguments: str, without: tuple[str, ...] = (), **environment: st
         env=kept | {"COLUMNS": "100", "XDG_CACHE_HOME": CACHE} | environment,
         timeout=200,
     )
+
+
+def train(run_dir: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    """Six steps on short texts."""
+    return run_python("train.py", *SHORT, *overrides, f"hydra.run.dir={run_dir}")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A run that came to its end, and what the command said. Tests that write into it take a copy."""
+    run_dir = tmp_path_factory.mktemp("runs") / "finished"
+    done = train(run_dir)
+    assert done.returncode == 0, done.stderr
+    return run_dir, done
 
 
 @pytest.fixture(autouse=True)

@@ -14,24 +14,10 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import CACHE, ROOT, run_python
+from conftest import CACHE, ROOT, SHORT, run_python, train
 from safetensors.torch import load_file
 
 from lora_agnews.result import RunResult
-
-SHORT = ["experiment=quickstart", "trainer.max_steps=6", "data.max_length=16", "logger.wandb=disabled"]
-
-
-def train(run_dir: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    return run_python("train.py", *SHORT, *overrides, f"hydra.run.dir={run_dir}")
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    run_dir = tmp_path_factory.mktemp("runs") / "finished"
-    done = train(run_dir)
-    assert done.returncode == 0, done.stderr
-    return run_dir, done
 
 
 def test_a_run_leaves_its_whole_record(finished: tuple[Path, Any]) -> None:

@@ -13,6 +13,7 @@ import pyarrow
 from pyarrow import lib
 
 BUILDERS = ("_reconstruct_table", "_restore_array", "chunked_array", "field", "py_buffer", "schema", "type_for_alias")
+UNUSED = ("pyarrow.lib", "_reconstruct_record_batch")  # the rows once more, for fast access
 CONVERT = "python -c \"import pickle; pickle.load(open({name!r}, 'rb')).to_parquet({parquet!r})\""
 
 
@@ -46,9 +47,16 @@ class _Unpickler(pickle.Unpickler):
             return getattr(lib, name)
         if (module, name) == ("builtins", "bytearray"):
             return bytearray
-        if module.partition(".")[0] in ("datasets", "numpy"):
+        if module.partition(".")[0] in ("datasets", "numpy") or (module, name) == UNUSED:
             return KNOWN.get((module, name), Inert)
         raise pickle.UnpicklingError(f"it names {module}.{name}, which no data set needs")
+
+
+def _table(found: Any) -> pyarrow.Table:
+    if not isinstance(found, InMemoryTable):
+        raise pickle.UnpicklingError("its rows are not in it, but in another file")
+    found.state["table"].validate(full=True)
+    return found.state["table"]
 
 
 def read_pickled(path: Path) -> pyarrow.Table:
@@ -59,12 +67,10 @@ def read_pickled(path: Path) -> pyarrow.Table:
     try:
         with path.open("rb") as stream:
             found = _Unpickler(stream).load()
-        table = found.state["_data"].state["table"] if isinstance(found, Dataset) else None
-        if not isinstance(table, pyarrow.Table):
-            raise pickle.UnpicklingError("it is no datasets.Dataset that holds its data in memory")
-        table.validate(full=True)
-        chosen = found.state["_indices"]
-        return table if chosen is None else table.take(chosen.state["table"].column(0))
+        if not isinstance(found, Dataset):
+            raise pickle.UnpicklingError("it is no datasets.Dataset")
+        table, chosen = _table(found.state["_data"]), found.state["_indices"]
+        return table if chosen is None else table.take(_table(chosen).column(0))
     except OSError:
         raise
     except Exception as error:  # a broken file fails in any way

@@ -95,11 +95,9 @@ def save_adapter(model: peft.PeftModel, encoder: Encoder, folder: Path) -> None:
     if encoder.name == SHIPPED:
         imports, source = f"{imports}\nfrom lora_agnews.model.encoder import locate", 'locate("tiny", None).folder'
     labels = ", ".join(f"{number} {label}" for number, label in enumerate(LABELS))
-    (folder / "README.md").write_text(
-        README.format(
-            name=encoder.name, imports=imports, base=source, num_labels=len(LABELS), labels=labels, notes=notes
-        )
-    )
+    about = {"name": encoder.name, "imports": imports, "base": source, "num_labels": len(LABELS), "labels": labels}
+    (folder / "README.md").write_text(README.format(**about, notes=notes))
+    (folder / WEIGHTS).chmod((folder / "README.md").stat().st_mode)  # safetensors lets the owner alone read
 
 
 def load_adapter(folder: Path, encoder: Encoder) -> peft.PeftModel:
@@ -114,13 +112,18 @@ def load_adapter(folder: Path, encoder: Encoder) -> peft.PeftModel:
     base = load_base(encoder)
     if not encoder.origin.startswith("hub:") and hash_of_weights(encoder.folder) != made["base"]:
         raise UserError(f"{folder}: was trained on other weights than those in {encoder.folder}")
-    model = peft.PeftModel.from_pretrained(base, folder)
+    model = load_plainly(folder, base)
     if made["init"] in CHANGES_BASE:
         head = read_folder(encoder.name, encoder.folder).head
         for name, layer in _adapted(model).items():
             if name not in head:
                 _take_the_first_out_of_the_base(layer, made["alpha"])
     return model.eval()
+
+
+def load_plainly(folder: Path, base: nn.Module) -> peft.PeftModel:
+    """What anybody gets who loads the folder with PEFT alone, in eval mode."""
+    return peft.PeftModel.from_pretrained(base, folder).eval()
 
 
 def read_base(folder: Path) -> tuple[str, str | None]:

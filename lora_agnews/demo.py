@@ -1,0 +1,49 @@
+"""A page on this machine to try headlines on a run; the only importer of gradio."""
+
+import gradio
+
+from lora_agnews.console import say
+from lora_agnews.inference import Classifier
+
+HEADLINES = [
+    "Oil prices rise as storm shuts refineries in the Gulf",
+    "Champions held to a goalless draw by ten men",
+    "New telescope finds water on a planet 120 light years away",
+    "Parliament votes to send peacekeepers",
+]
+FONT = ["ui-sans-serif", "system-ui", "sans-serif"]  # gradio's own come from the network
+
+
+def serve(classifier: Classifier, name: str, port: int | None) -> None:
+    """Answers on the loopback address until Ctrl-C; `port` None: the first free one from 7860 on.
+
+    Raises: OSError, if the port is taken.
+    """
+
+    def classify(headline: str) -> dict[str, float]:
+        (found,) = classifier([headline])
+        return found.probabilities
+
+    page = gradio.Interface(
+        classify,
+        gradio.Textbox(label="Headline", lines=3, placeholder=HEADLINES[0]),
+        gradio.Label(label="Class", num_top_classes=4),
+        examples=HEADLINES,
+        cache_examples=False,
+        flagging_mode="never",
+        title=name,
+        deep_link=False,
+        analytics_enabled=False,
+    )
+    theme = gradio.themes.Default(font=FONT, font_mono=["ui-monospace", "monospace"])
+    _, address, _ = page.launch(
+        server_name="127.0.0.1",
+        server_port=port,
+        share=False,
+        theme=theme,
+        footer_links=[],
+        quiet=True,
+        prevent_thread_lock=True,
+    )
+    say(f"{address} (Ctrl-C ends it)")
+    page.block_thread()

@@ -1,0 +1,229 @@
+"""A finished run -> a folder for others: a PEFT adapter, a transformers model or ONNX, checked before it appears."""
+
+import json
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+from transformers import AutoModelForSequenceClassification
+
+from lora_agnews.config import UserError, spelled
+from lora_agnews.data.source import HUB_NAME, load_test_rows
+from lora_agnews.inference import Model, Run, no_load_report
+from lora_agnews.model.adapter import load_plainly
+from lora_agnews.model.build import load_base
+from lora_agnews.result import write_whole
+
+MARK = "export.json"  # what tells a folder of ours from others
+CHECKED_ROWS, CLOSE = 64, 1e-4
+CARD = """\
+---
+{meta}---
+
+# {title}
+
+{base} with LoRA, trained on AG News: World, Sports, Business, Sci/Tech.
+
+{usage}
+| | |
+|---|---|
+{facts}
+
+Made with lora_agnews {version}; every value of the run: `{mark}`.
+"""
+PIPELINE = """\
+```python
+import transformers
+
+classify = transformers.pipeline("text-classification", "this folder", truncation=True, max_length={max_length})
+classify(["Oil prices rise"])
+```
+"""
+ONNX = """\
+```python
+import onnxruntime, transformers
+
+tokenizer = transformers.AutoTokenizer.from_pretrained("this folder")
+session = onnxruntime.InferenceSession("this folder/model.onnx")
+batch = tokenizer(["Oil prices rise"], padding=True, truncation=True, max_length={max_length}, return_tensors="np")
+(logits,) = session.run(["logits"], {{name: batch[name] for name in ("input_ids", "attention_mask")}})
+```
+"""
+
+
+def export(run: Run, kind: str, folder: Path, force: bool) -> float:
+    """Writes the folder, whole or not at all; gives back how far its logits are from the run's on real rows.
+
+    Raises: UserError, if the folder is there and `force` is not given, or it is none of ours; RuntimeError, if the
+    logits differ by more than 1e-4 or a package is missing.
+    """
+    check_folder(folder, force)
+    if kind == "onnx" and not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))):
+        raise RuntimeError('--format onnx needs more packages: pip install -e ".[onnx]"')
+    made = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        made.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"{folder}: can't be written ({error.strerror})") from error
+    try:
+        difference = FORMATS[kind](run, made)
+        if not difference <= CLOSE:
+            raise RuntimeError(f"the export's logits differ from the run's by {difference:.1e}; nothing is kept")
+        name, result = run.folder.resolve().name, asdict(run.result)
+        about = {"format": kind, "run": name, "difference": difference, "result": result}
+        write_whole(made / MARK, json.dumps(about, indent=2) + "\n")
+        for path in made.iterdir():
+            path.chmod((made / MARK).stat().st_mode)  # safetensors lets the owner alone read
+        before = made.with_name(f"{made.name}.before")
+        if folder.exists():
+            folder.rename(before)
+        made.rename(folder)
+        shutil.rmtree(before, ignore_errors=True)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return difference
+
+
+def check_folder(folder: Path, force: bool) -> None:
+    """Raises: UserError, if an export may not be written there."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise UserError(f"{folder}: is a file")
+    if any(folder.iterdir()) and not (folder / MARK).is_file():
+        raise UserError(f"{folder}: holds other files than an export and is left alone; choose another")
+    if any(folder.iterdir()) and not force:
+        raise UserError(f"{folder}: holds an export already; to replace it: --force")
+
+
+def _adapter(run: Run, folder: Path) -> float:
+    """RUN_DIR/adapter as it is, loaded with PEFT alone."""
+    shutil.copytree(run.folder / "adapter", folder, dirs_exist_ok=True)
+    usage = (folder / "README.md").read_text().partition("\n\n")[2] + "\n"
+    _write_card(run, folder, usage, library="peft")
+    with no_load_report():
+        saved = load_plainly(folder, load_base(run.encoder))
+    return _difference(run, lambda ids, mask: saved(input_ids=ids, attention_mask=mask).logits)
+
+
+def _merged(run: Run, folder: Path) -> float:
+    model = Model(run, torch.device("cpu"))
+    with no_load_report():
+        model.network.save_pretrained(folder)  # type: ignore[operator]
+    _save_tokenizer(model, folder)
+    _write_card(run, folder, PIPELINE.format(max_length=run.config.data.max_length), library="transformers")
+    with no_load_report():
+        saved = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    return _difference(run, lambda ids, mask: saved(input_ids=ids, attention_mask=mask).logits)
+
+
+def _onnx(run: Run, folder: Path) -> float:
+    import onnxruntime
+
+    model = Model(run, torch.device("cpu"))
+    path, names = folder / "model.onnx", ("input_ids", "attention_mask")
+    size = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch 2.13's exporter about itself; the logits are compared below
+        torch.onnx.export(
+            _Logits(model.network).eval(),
+            tuple(torch.ones(2, 8, dtype=torch.int64) for _ in names),
+            path,
+            input_names=names,
+            output_names=["logits"],
+            dynamic_shapes=(size, size),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    model.network.config.save_pretrained(folder)  # type: ignore[union-attr, operator]
+    _save_tokenizer(model, folder)
+    _write_card(run, folder, ONNX.format(max_length=run.config.data.max_length), library="onnx")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def logits(*batch: Tensor) -> Tensor:
+        (found,) = session.run(["logits"], {name: each.numpy() for name, each in zip(names, batch, strict=True)})
+        return torch.from_numpy(found)
+
+    return _difference(run, logits)
+
+
+FORMATS: dict[str, Callable[[Run, Path], float]] = {"adapter": _adapter, "merged": _merged, "onnx": _onnx}
+
+
+class _Logits(nn.Module):
+    """A classifier that gives logits alone."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        logits: Tensor = self.network(input_ids=input_ids, attention_mask=attention_mask).logits
+        return logits
+
+
+def _difference(run: Run, logits: Callable[[Tensor, Tensor], Tensor]) -> float:
+    """The largest one to the trained model, adapters not merged, on shipped rows of several lengths."""
+    rows = load_test_rows("sample", None)
+    assert rows is not None
+    trained, largest = Model(run, torch.device("cpu"), merged=False), 0.0
+    length = run.config.data.max_length
+    for start, size in ((0, 1), (1, 2), (3, 13), (16, 48)):
+        texts = rows.texts[start : start + size]
+        batch = trained.tokenizer(texts, padding=True, truncation=True, max_length=length, return_tensors="pt")
+        inputs = batch["input_ids"], batch["attention_mask"]
+        with torch.inference_mode():
+            expected = trained.network(input_ids=inputs[0], attention_mask=inputs[1]).logits
+            largest = max(largest, float((logits(*inputs) - expected).abs().max()))
+    return largest
+
+
+def _save_tokenizer(model: Model, folder: Path) -> None:
+    model.tokenizer.model_max_length = model.run.config.data.max_length
+    model.tokenizer.save_pretrained(folder)
+
+
+def _write_card(run: Run, folder: Path, usage: str, library: str) -> None:
+    """README.md, with what a model's page on the hub reads of it in front."""
+    result, config, base = run.result, run.config, run.result.config["model"]["name"]
+    metrics = {key: value for key, value in result.metrics.items() if key in ("test/accuracy", "test/macro_f1")}
+    meta: dict[str, Any] = {"library_name": library, "pipeline_tag": "text-classification", "tags": ["lora", "ag_news"]}
+    if result.data["model"].startswith("hub:"):
+        meta["base_model"] = base
+    if result.data["source"].startswith("hub:"):
+        meta["datasets"] = [HUB_NAME]
+    trainable, total = result.budget["trainable"], result.budget["total"]
+    source = ", ".join(Path(origin).name for origin in result.data["source"].split(", "))
+    environment, lora = result.environment, config.model.lora
+    facts = {
+        "base": result.data["model"],
+        "adapters": f"r={lora.r}, alpha={lora.alpha}, {spelled(lora.target_modules)}; head: {config.model.head}",
+        "trained": f"{trainable:,} of {total:,} parameters; the limit is {result.budget['limit']:,}",
+        "data": f"{source}: {result.data['train']:,} training rows, seed {result.seed}",
+        **{key: f"{value:.4f} ({result.data['test']:,} rows)" for key, value in metrics.items()},
+        "training": f"{result.seconds['train']:,.0f} s on {environment['device']} in {environment['precision']}",
+        "commit": environment["git_commit"] or "not known",
+    }
+    (folder / "README.md").write_text(
+        CARD.format(
+            meta=yaml.safe_dump(meta, sort_keys=False),
+            title=run.folder.resolve().name,
+            base=base,
+            usage=usage,
+            facts="\n".join(f"| {name} | {value} |" for name, value in facts.items()),
+            version=environment["versions"]["lora_agnews"],
+            mark=MARK,
+        ),
+        encoding="utf-8",
+    )
