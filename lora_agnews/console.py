@@ -174,14 +174,14 @@ def show_evaluation(found: Evaluation) -> None:
 
 def progress(steps: Sequence[T], name: str) -> Iterable[T]:
     """The steps, under a bar that goes when they are done."""
-    return track(steps, name, console=err, transient=True)
+    return track(steps, name, console=err, transient=True, disable=not err.is_terminal)
 
 
 @contextmanager
 def counting(name: str, total: int | None) -> Iterator[Callable[[float], None]]:
     """A bar of rows, gone when they are done; the function moves it on."""
     columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as bar:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task(name, total=total)
         yield lambda rows: bar.advance(task, rows)
 

@@ -53,7 +53,7 @@ def evaluate(
         done(len(chosen))
     metrics = scores.compute("test")
     counts = scores.confusion.numpy()
-    return _with_intervals(rows.origin, metrics, counts, labels, probabilities), probabilities
+    return with_intervals(rows.origin, metrics, counts, labels, probabilities), probabilities
 
 
 def differences(found: dict[str, float], result: RunResult) -> list[str]:
@@ -71,9 +71,10 @@ def draw(evaluation: Evaluation, probabilities: np.ndarray, labels: list[int], f
     return [confusion, draw_calibration(probabilities.max(1), right, BINS, error, folder / f"calibration{ending}")]
 
 
-def _with_intervals(
+def with_intervals(
     origin: str, metrics: dict[str, float], counts: np.ndarray, labels: np.ndarray, probabilities: np.ndarray
 ) -> Evaluation:
+    """Adds the intervals to metrics and counts of `Scores`; labels (rows,) int64, probabilities (rows, 4)."""
     predicted = probabilities.argmax(1)
     cells = labels * len(LABELS) + predicted
     gaps = probabilities.max(1).astype(np.float64) - (predicted == labels)

@@ -54,7 +54,10 @@ def open_run(run_dir: Path, base: str | None = None) -> Run:
     """
     if not (run_dir / FILE).is_file():
         raise UserError(f"{run_dir}: no run lies there (no {FILE}); give a run directory such as runs/NAME")
-    result = RunResult.load(run_dir)
+    try:
+        result = RunResult.load(run_dir)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{run_dir / FILE}: no record of a run of this version: {error}") from error
     if not (result.succeeded and (run_dir / "adapter").is_dir()):
         status = result.status.replace("_", " ")
         raise UserError(

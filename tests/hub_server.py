@@ -1,9 +1,11 @@
-"""A loopback server that speaks as much of the Hugging Face hub's protocol as fetching models and data sets takes.
+"""A loopback server that speaks as much of the Hugging Face hub's protocol as fetching and uploading takes.
 
 It serves FOLDER/models/<owner>/<name>/* and FOLDER/datasets/<owner>/<name>/*: what a repository is, which commit a
-revision stands for, which files there are, and the files. Every request is written down.
+revision stands for, which files there are, and the files. Who has the TOKEN may upload models: *.safetensors through
+git LFS, all else in the commit. Every request is written down.
 """
 
+import base64
 import hashlib
 import json
 import re
@@ -13,9 +15,11 @@ from threading import Thread
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+TOKEN = "hf_of_the_tests"
 COMMITS = {"main": "a" * 40, "v1": "b" * 40}  # of every repository; all commits have the same files
 REPO = r"(?P<repo>[^/]+/[^/]+)"
 API = re.compile(rf"/api/(?P<kind>models|datasets)/{REPO}(/(?P<what>revision|tree)/(?P<revision>[^/]+))?")
+UPLOAD = re.compile(rf"/api/models/{REPO}/(?P<what>preupload|commit)/main|/[^/]+/[^/]+.git/info/lfs/objects/batch")
 FILE = re.compile(rf"/((?P<kind>datasets)/)?{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
 
 
@@ -26,6 +30,7 @@ class HubServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Answer)
         self.folder = folder
         self.requests: list[str] = []
+        self.large: dict[str, bytes] = {}  # what came through LFS, by SHA-256
 
     @property
     def endpoint(self) -> str:
@@ -70,6 +75,50 @@ class _Answer(BaseHTTPRequestHandler):
         names = [{"rfilename": str(path.relative_to(folder))} for path in files]
         return self._json({"id": asked["repo"], "sha": commit, "private": False, "tags": [], "siblings": names})
 
+    def do_POST(self) -> None:
+        content, path = self._read(), unquote(urlsplit(self.path).path)
+        if self.headers["Authorization"] != f"Bearer {TOKEN}":
+            return self._send(401, b"{}", {})
+        if path == "/api/repos/create":
+            wanted = json.loads(content)
+            repo = f"{wanted.get('organization', 'me')}/{wanted['name']}"
+            (self.server.folder / "models" / repo).mkdir(parents=True, exist_ok=True)
+            return self._json({"url": f"{self.server.endpoint}/{repo}", "private": wanted.get("private")})
+        if path == "/api/validate-yaml":
+            return self._json({"warnings": [], "errors": []})
+        asked = UPLOAD.fullmatch(path)
+        if asked is None:
+            return self._refuse("EntryNotFound")
+        if asked["what"] == "preupload":
+            return self._json({"files": [_mode(file["path"]) for file in json.loads(content)["files"]]})
+        if asked["what"] == "commit":
+            return self._commit(self.server.folder / "models" / asked["repo"], content)
+        objects = [
+            {**each, "actions": {"upload": {"href": f"{self.server.endpoint}/large/{each['oid']}"}}}
+            for each in json.loads(content)["objects"]
+        ]
+        return self._json({"transfer": "basic", "objects": objects})
+
+    def do_PUT(self) -> None:
+        content = self._read()
+        self.server.large[hashlib.sha256(content).hexdigest()] = content
+        self._send(200, b"", {})
+
+    def _commit(self, folder: Path, content: bytes) -> None:
+        for line in content.splitlines():
+            entry = json.loads(line)
+            value = entry["value"]
+            if entry["key"] == "file":
+                (folder / value["path"]).write_bytes(base64.b64decode(value["content"]))
+            elif entry["key"] == "lfsFile":
+                (folder / value["path"]).write_bytes(self.server.large[value["oid"]])
+        address = f"{self.server.endpoint}/{folder.parent.name}/{folder.name}/commit/{COMMITS['main']}"
+        self._json({"success": True, "commitOid": COMMITS["main"], "commitUrl": address, "hookOutput": ""})
+
+    def _read(self) -> bytes:
+        self.server.requests.append(f"{self.command} {unquote(urlsplit(self.path).path)}")
+        return self.rfile.read(int(self.headers["Content-Length"] or 0))
+
     def _file(self, path: Path, commit: str) -> None:
         if not path.is_file():
             return self._refuse("EntryNotFound")
@@ -92,6 +141,10 @@ class _Answer(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         """`requests` has it."""
+
+
+def _mode(path: str) -> dict[str, Any]:
+    return {"path": path, "uploadMode": "lfs" if path.endswith(".safetensors") else "regular", "shouldIgnore": False}
 
 
 def _entry(path: Path, folder: Path) -> dict[str, Any]:

@@ -30,6 +30,7 @@ MODEL = "FacebookAI/roberta-base"
 PICKLED = "somebody/pickled"
 NOWHERE = "nobody/nothing"
 SAMPLE = ROOT / "lora_agnews" / "data" / "sample"
+EVALUATE = ["-m", "lora_agnews", "evaluate"]
 WAYS_OUT = ["experiment=quickstart", "model.name=/local/dir data.train_file="]
 Done = subprocess.CompletedProcess[str]
 
@@ -115,7 +116,14 @@ def later(first: tuple[Path, Done, list[str]], hub: HubServer, home: Path) -> It
         refused = pool.submit(
             train, home, hub.endpoint, runs / "refused", "-m", f"model.name={PICKLED},{NOWHERE}", "model.revision=v1"
         )
-        yield {"again": (runs / "again", again.result()), "refused": (runs / "refused", refused.result())}
+        evaluated = pool.submit(run, home, address(gone), *EVALUATE, str(first[0]), "--json")
+        missing = pool.submit(run, runs / "empty", address(gone), *EVALUATE, str(first[0]))
+        yield {
+            "again": (runs / "again", again.result()),
+            "refused": (runs / "refused", refused.result()),
+            "evaluated": (first[0], evaluated.result()),
+            "missing": (first[0], missing.result()),
+        }
 
 
 def test_the_default_command_trains_tests_and_records(first: tuple[Path, Done, list[str]]) -> None:
@@ -151,6 +159,22 @@ def test_a_second_run_needs_no_hub(later: dict[str, tuple[Path, Done]], first: t
     again, before = RunResult.load(run_dir), RunResult.load(first[0])
     assert again.data == before.data
     assert again.metrics["test/loss"] == pytest.approx(before.metrics["test/loss"], abs=1e-5)
+
+
+def test_a_finished_run_is_evaluated_without_the_hub(later: dict[str, tuple[Path, Done]]) -> None:
+    run_dir, done = later["evaluated"]
+    assert done.returncode == 0, done.stderr
+    expected = {key: value for key, value in RunResult.load(run_dir).metrics.items() if key.startswith("test/")}
+    assert json.loads(done.stdout)["metrics"] == expected
+
+
+def test_a_finished_run_without_hub_and_cache_names_its_base_model(later: dict[str, tuple[Path, Done]]) -> None:
+    run_dir, done = later["missing"]
+    assert done.returncode == 1
+    assert f"{run_dir} needs its base model: could not fetch the model {MODEL}" in done.stderr
+    assert "--base FOLDER" in done.stderr
+    assert "train.py" not in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_offline_mode_takes_the_cache(first: tuple[Path, Done, list[str]], hub: HubServer, home: Path) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 from lora_agnews.config import LABELS, UserError
 from lora_agnews.data.files import LINES, PICKLES, TABLES, read_columns
-from lora_agnews.hub import fetch
+from lora_agnews.hub import Snapshot, fetch
 
 HUB_NAME = "fancyzhx/ag_news"
+SAMPLE = Path(str(files("lora_agnews.data") / "sample"))
 
 
 @dataclass(frozen=True)
@@ -27,26 +28,31 @@ class Rows:
 
 def load_rows(source: str, train_file: str | None, test_file: str | None) -> tuple[Rows, Rows | None]:
     """Training and test rows. Raises: UserError for bad files and rows, RuntimeError if the hub is out of reach."""
-    train = _load_split(source, "train", train_file)
-    assert train is not None
-    return train, load_test_rows(source, test_file)
+    if source == "hub":
+        snapshot = fetch(HUB_NAME, "dataset", ["data/*.parquet"])
+        return _from_hub(snapshot, "train"), _from_hub(snapshot, "test")
+    if source == "sample":
+        return read_file(SAMPLE / "train.csv.gz"), load_test_rows(source, None)
+    assert train_file is not None
+    return read_file(Path(train_file).expanduser()), load_test_rows(source, test_file)
 
 
 def load_test_rows(source: str, test_file: str | None) -> Rows | None:
     """Test rows alone; None, if the run's files had none. Raises: as `load_rows`."""
-    return _load_split(source, "test", test_file)
-
-
-def _load_split(source: str, split: str, file: str | None) -> Rows | None:
-    if source == "files":
-        return read_file(Path(file).expanduser()) if file else None
+    if source == "hub":
+        return _from_hub(fetch(HUB_NAME, "dataset", ["data/test-*.parquet"]), "test")
     if source == "sample":
-        return read_file(Path(str(files("lora_agnews.data") / "sample" / f"{split}.csv.gz")))
-    snapshot = fetch(HUB_NAME, "dataset", [f"data/{split}-*.parquet"])
+        return read_file(SAMPLE / "test.csv.gz")
+    return read_file(Path(test_file).expanduser()) if test_file else None
+
+
+def _from_hub(snapshot: Snapshot, split: str) -> Rows:
     found = sorted(snapshot.folder.glob(f"data/{split}-*.parquet"))
     if not found:
         raise UserError(f"{HUB_NAME}@{snapshot.commit} has no data/{split}-*.parquet")
-    return _join([read_file(path) for path in found], f"hub:{HUB_NAME}@{snapshot.commit[:12]}")
+    parts = [read_file(path) for path in found]
+    texts, labels = [t for part in parts for t in part.texts], [y for part in parts for y in part.labels]
+    return Rows(texts, labels, f"hub:{HUB_NAME}@{snapshot.commit[:12]}")
 
 
 def read_file(path: Path, every_class: bool = True) -> Rows:
@@ -92,7 +98,3 @@ def _label(label: Any, path: Path, number: int) -> int:
     if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < len(LABELS):
         raise UserError(f"{path}: row {number}: label {label!r} is not 0, 1, 2, 3 or one of {', '.join(LABELS)}")
     return label
-
-
-def _join(parts: list[Rows], origin: str) -> Rows:
-    return Rows([t for part in parts for t in part.texts], [y for part in parts for y in part.labels], origin)

@@ -61,7 +61,7 @@ def tokenise(texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: i
         ids = tokenizer(texts[start : start + ROWS_AT_ONCE], truncation=True, max_length=max_length)["input_ids"]
         rows += [np.asarray(row, dtype=np.int32) for row in ids]
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
-    return Tokens(np.concatenate(rows), offsets)
+    return Tokens(np.concatenate([np.empty(0, np.int32), *rows]), offsets)
 
 
 def _key(texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> str:

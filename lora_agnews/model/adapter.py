@@ -8,7 +8,7 @@ from typing import Any
 import peft
 import torch
 from peft.tuners.lora import LoraLayer
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -25,7 +25,9 @@ README = """\
 ```python
 {imports}
 
-base = transformers.AutoModelForSequenceClassification.from_pretrained({base}, num_labels={num_labels})
+base = transformers.AutoModelForSequenceClassification.from_pretrained(
+    {base}, num_labels={num_labels}, dtype="float32"
+)
 model = peft.PeftModel.from_pretrained(base, "this folder").eval()
 ```
 
@@ -103,10 +105,14 @@ def save_adapter(model: peft.PeftModel, encoder: Encoder, folder: Path) -> None:
 def load_adapter(folder: Path, encoder: Encoder) -> peft.PeftModel:
     """The model that `save_adapter` saved, in eval mode: the same logits, bit for bit.
 
-    Raises: UserError, if it was trained for other classes or on other base weights; RuntimeError, as `load_base`.
+    Raises: UserError, if it is damaged, or was trained for other classes or on other base weights; RuntimeError, as
+    `load_base`.
     """
-    with safe_open(folder / WEIGHTS, "pt") as file:
-        made = json.loads(file.metadata()["lora_agnews"])
+    try:
+        with safe_open(folder / WEIGHTS, "pt") as file:
+            made = json.loads(file.metadata()["lora_agnews"])
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{folder / WEIGHTS}: can't be read ({error})") from error
     if tuple(made["labels"]) != LABELS:
         raise UserError(f"{folder}: its classes are {', '.join(made['labels'])}, not {', '.join(LABELS)}")
     base = load_base(encoder)
