@@ -100,6 +100,7 @@ def test_the_adapter_holds_the_whole_head(finished: tuple[Path, Any]) -> None:
     assert len(names) == 4 + 4 * 2 * 2 + 2  # head; layers, query and value, A and B; classifier.dense' own A and B
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_and_continued_in_other_processes_is_the_same(
     finished: tuple[Path, Any], tmp_path: Path
 ) -> None:

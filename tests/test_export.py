@@ -182,17 +182,34 @@ def test_an_export_is_pushed_to_the_hub_whole(run_dir: Path, hub: HubServer, tmp
     assert TOKEN not in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(
-    ("token", "repo", "message"),
-    [("hf_of_nobody", "me/news", "hf auth login"), (TOKEN, "me/too/many", "owner/name")],
-)
-def test_a_push_that_is_refused_says_why_and_keeps_the_folder(
-    run_dir: Path, hub: HubServer, tmp_path: Path, token: str, repo: str, message: str
-) -> None:
-    done = push(run_dir, tmp_path, hub.endpoint, token, repo)
+PUSH = """
+import os, sys
+from pathlib import Path
+from lora_agnews.hub import push
+for token, repo in (("hf_of_nobody", "me/news"), ("", "me/news"), (sys.argv[2], "me/too/many")):
+    os.environ["HF_TOKEN"] = token
+    try:
+        push(Path(sys.argv[1]), repo, private=False)
+    except RuntimeError as error:
+        print(error)
+"""
+
+
+def test_a_push_that_is_refused_says_why(hub: HubServer, tmp_path: Path) -> None:
+    """A token that may not, none at all, and a name that can't be one."""
+    places = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home")}
+    done = run_python("-c", PUSH, str(tmp_path), TOKEN, without=("HF_",), **places)
+    refused, nobody, name = done.stdout.splitlines()
+    for said in (refused, nobody):
+        assert said.startswith("can't push to me/news: the hub refuses; log in with a token that may write there")
+    assert name == "can't push to me/too/many: a name on the hub looks like owner/name"
+    assert TOKEN not in done.stdout + done.stderr
+
+
+def test_a_push_to_a_hub_out_of_reach_says_so_and_keeps_the_folder(run_dir: Path, tmp_path: Path) -> None:
+    done = push(run_dir, tmp_path, "http://127.0.0.1:9", TOKEN)
     assert done.returncode == 1
-    assert f"can't push to {repo}" in done.stderr
-    assert message in done.stderr
+    assert "can't push to me/news: the hub can't be reached" in done.stderr
     assert "Traceback" not in done.stderr
     assert (tmp_path / "out" / "export.json").exists()
 

@@ -59,7 +59,7 @@ def test_runs_of_which_none_came_to_its_end_have_a_page_too(tmp_path: Path) -> N
 def test_a_page_that_cannot_be_written_is_told(rows: list[Row], tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["report", str(tmp_path / "runs"), "-o", str(tmp_path)])
     assert done.exit_code == 2
-    assert f"--output={tmp_path}: can't be written (Is a directory)" in done.stderr
+    assert f"{tmp_path}: can't be written (Is a directory)" in done.stderr
 
 
 @pytest.mark.parametrize(
