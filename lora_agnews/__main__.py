@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -51,7 +51,11 @@ def told() -> Iterator[None]:
     """Ends with one message: status 2 for what the user gave, 1 for what went wrong, 130 for Ctrl-C."""
     try:
         yield
-    except (UserError, RuntimeError) as error:
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has enough: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except (UserError, RuntimeError, OSError) as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         fail(str(error), status=2 if isinstance(error, UserError) else 1)
@@ -150,11 +154,14 @@ def evaluate(
             console.say(f"{run_dir} on {len(rows):,} rows of {rows.origin}\n")
             console.show_evaluation(found)
         name = file.name.partition(".")[0] if file else ""
-        with writable(run_dir / "figures"):
+        written = list[str]()
+        try:
             pictures = evaluation.draw(found, probabilities, rows.labels, run_dir / "figures", name)
-        written = [str(path) for path in pictures]
+            written += map(str, pictures)
+        except OSError as error:
+            console.notice(f"no pictures: {run_dir / 'figures'} can't be written ({error.strerror})")
         if errors:
-            with writable(errors), writing_whole(errors) as stream:
+            with writing(str(errors)) as stream:
                 number = write_errors(stream, rows, probabilities)
             written.append(f"{errors} ({number:,} rows)")
     if not as_json:
@@ -219,7 +226,6 @@ def export(
         from lora_agnews.hub import push
         from lora_agnews.inference import open_run
 
-        exporting.check_folder(output, force)
         difference = exporting.export(open_run(run_dir, base), kind.value, output, force)
         console.say(
             f"{output}: {kind.value}, logits within {difference:.1e} of the run's on {exporting.CHECKED_ROWS} rows"
@@ -265,9 +271,13 @@ def writing(output: str) -> Iterator[TextIO]:
     """stdout, or a file that appears when it is whole. Raises: UserError, if it can't be written."""
     if output == "-":
         yield sys.stdout
-    else:
-        with writable(Path(output)), writing_whole(Path(output)) as stream:
-            yield stream
+        return
+    if Path(output).is_dir():
+        raise UserError(f"{output}: can't be written (Is a directory)")
+    with ExitStack() as stack:
+        with writable(Path(output)):
+            stream = stack.enter_context(writing_whole(Path(output)))
+        yield stream
 
 
 def _budget(config: TrainConfig, as_json: bool) -> bool:

@@ -27,7 +27,7 @@ from lora_agnews.result import FILE, RunResult
 # Of a window, the rows that are sorted by length together and held in memory.
 ROWS_AT_ONCE, CHARACTERS_AT_ONCE = 4096, 1 << 24
 BATCH_SIZE = 32
-LOCAL_COPY = "With a copy of it on this machine: --base FOLDER"
+LOCAL_COPY = "With a copy of it on this machine: --base FOLDER, in Python load_run(..., base=FOLDER)"
 
 
 class Prediction(NamedTuple):
@@ -63,8 +63,9 @@ def open_run(run_dir: Path, base: str | None = None) -> Run:
         raise UserError(
             f"{run_dir}: its status is {status}, so it left no adapter; to finish it: python train.py resume={run_dir}"
         )
+    name, revision = (base, None) if base else read_base(run_dir / "adapter")
     try:
-        encoder = locate(*((base, None) if base else read_base(run_dir / "adapter")))
+        encoder = locate(name, revision)
     except Unfetched as error:
         raise RuntimeError(f"{run_dir} needs its base model: {error.what}.\n{LOCAL_COPY}") from error
     except UserError as error:

@@ -19,6 +19,7 @@ from lora_agnews.model.shape import Shape, read_shape
 
 ROOT = Path(__file__).resolve().parent.parent
 SHORT = ["experiment=quickstart", "trainer.max_steps=6", "data.max_length=16", "logger.wandb=disabled"]
+torch.set_num_threads(1)  # two workers share two cores: pyproject.toml
 CACHE = tempfile.mkdtemp(prefix="lora_agnews-")  # of the commands that the tests run
 atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 
@@ -32,7 +33,7 @@ def run_python(*arguments: str, without: tuple[str, ...] = (), **environment: st
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
-        env=kept | {"COLUMNS": "100", "XDG_CACHE_HOME": CACHE} | environment,
+        env=kept | {"COLUMNS": "100", "XDG_CACHE_HOME": CACHE, "OMP_NUM_THREADS": "1"} | environment,
         timeout=200,
     )
 

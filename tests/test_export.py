@@ -23,6 +23,7 @@ from test_inference import TEXTS, command
 
 from lora_agnews import export as exporting
 from lora_agnews import load_run
+from lora_agnews.__main__ import Format
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft 0.21
 HEADLINES = TEXTS[:12]
@@ -145,6 +146,10 @@ def test_an_export_replaces_an_export_alone_and_only_when_told(merged: Path, run
     assert "holds other files than an export and is left alone" in done.stderr
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cat.jpg"]
     assert {path.name for path in tmp_path.iterdir()} == {"merged", "photos"}
+
+
+def test_the_command_offers_every_format() -> None:
+    assert {each.value for each in Format} == set(exporting.FORMATS)
 
 
 def test_an_export_that_answers_otherwise_is_not_kept(

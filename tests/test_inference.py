@@ -289,6 +289,10 @@ BAD_USES: list[tuple[list[str], int, str]] = [
     (["predict", "RUN", "title.csv"], 2, "Another column: --text-column NAME"),
     (["predict", "RUN", "news.csv", "-o", "none/out.csv"], 2, "none/out.csv: can't be written"),
     (["predict", "RUN", "news.csv", "-o", "news.csv"], 2, "is the file with the texts"),
+    (["predict", "RUN", "news.csv", "-o", "killed"], 2, "killed: can't be written (Is a directory)"),
+    (["predict", "DAMAGED", "news.csv"], 2, "adapter_model.safetensors: can't be read"),
+    (["predict", "NO_RECORD", "news.csv"], 2, "result.json: no record of a run of this version"),
+    (["evaluate", "RUN", "bad.csv"], 2, "no column label"),
     (["predict", "news.csv"], 2, "RUN_DIR"),
     (["predict", "HERE", "news.csv"], 2, "no run lies there (no result.json)"),
     (["predict", "KILLED", "news.csv"], 2, "its status is interrupted"),
@@ -318,13 +322,17 @@ def test_a_wrong_use_is_one_message_and_leaves_nothing(
     killed.mkdir()
     result = json.loads((run_dir / "result.json").read_text()) | {"status": "interrupted"}
     (killed / "result.json").write_text(json.dumps(result))
+    for name in ("damaged", "no_record"):
+        shutil.copytree(run_dir, tmp_path / name)
+    (tmp_path / "damaged" / "adapter" / "adapter_model.safetensors").write_bytes(b"damaged")
+    (tmp_path / "no_record" / "result.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
-    places = {"RUN": str(run_dir), "HERE": ".", "KILLED": "killed"}
+    places = {"RUN": str(run_dir), "HERE": "."} | {name.upper(): name for name in ("killed", "damaged", "no_record")}
     done = command(*(places.get(argument, argument) for argument in arguments))
     assert done.exit_code == status
     assert message in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.output
-    assert {path.name for path in tmp_path.iterdir()} == {*files, "killed"}
+    assert {path.name for path in tmp_path.iterdir()} == {*files, "killed", "damaged", "no_record"}
     assert all((tmp_path / name).read_text() == content for name, content in files.items())
 
 

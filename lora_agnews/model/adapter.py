@@ -113,10 +113,12 @@ def load_adapter(folder: Path, encoder: Encoder) -> peft.PeftModel:
             made = json.loads(file.metadata()["lora_agnews"])
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder / WEIGHTS}: can't be read ({error})") from error
-    if tuple(made["labels"]) != LABELS:
-        raise UserError(f"{folder}: its classes are {', '.join(made['labels'])}, not {', '.join(LABELS)}")
+    labels = made.get("labels", LABELS)  # adapters of before November 2026 tell neither these nor their base
+    if tuple(labels) != LABELS:
+        raise UserError(f"{folder}: its classes are {', '.join(labels)}, not {', '.join(LABELS)}")
     base = load_base(encoder)
-    if not encoder.origin.startswith("hub:") and hash_of_weights(encoder.folder) != made["base"]:
+    ours = hash_of_weights(encoder.folder) if not encoder.origin.startswith("hub:") else None
+    if ours and ours != made.get("base", ours):
         raise UserError(f"{folder}: was trained on other weights than those in {encoder.folder}")
     model = load_plainly(folder, base)
     if made["init"] in CHANGES_BASE:
@@ -133,9 +135,12 @@ def load_plainly(folder: Path, base: nn.Module) -> peft.PeftModel:
 
 
 def read_base(folder: Path) -> tuple[str, str | None]:
-    """Name and revision of the base model that an adapter was trained on."""
-    config = json.loads((folder / "adapter_config.json").read_text())
-    return config["base_model_name_or_path"], config["revision"]
+    """Name and revision of the base model that an adapter was trained on. Raises: UserError."""
+    try:
+        config = json.loads((folder / "adapter_config.json").read_text())
+        return config["base_model_name_or_path"], config["revision"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{folder}: its adapter_config.json can't be read ({error})") from error
 
 
 def _adapted(model: peft.PeftModel) -> dict[str, Any]:
