@@ -1,10 +1,11 @@
 """Rows a second of predictions beside `transformers.pipeline`: same run, same rows, same labels, float32.
 
-    python -m benchmarks.predict RUN_DIR                                          # the shipped rows
-    python -m benchmarks.predict RUN_DIR --file train.csv.gz --rows 20000 [--half]
+    python -m benchmarks.predict                                   # tiny, the shipped rows: minutes
+    python -m benchmarks.predict --file train.csv.gz [--run RUN_DIR] [--half]
 
-Both read the texts before the clock starts and answer with labels; the pipeline runs the run's merged export at batch
-size 64. Every contestant is a process of its own, they take turns, and speeds are medians over the rounds.
+Without a run, the reference recipe on tiny for 20 steps: texts up to 256 tokens. Both read the texts before the clock
+starts and answer with labels; the pipeline runs the run's merged export at batch size 64. Every contestant is a process
+of its own, they take turns, and speeds are medians over the rounds.
 """
 
 import argparse
@@ -20,13 +21,15 @@ from pathlib import Path
 from typing import Any
 
 OURS, PEER = "ours", "transformers.pipeline"
+REFERENCE = ["experiment=seed", "model=tiny", "data.source=sample", "trainer.max_steps=20", "logger.wandb=disabled"]
+REFERENCE += ["trainer.precision=32-true"]
 
 
 def ours(args: argparse.Namespace, texts: list[str]) -> tuple[float, list[int]]:
     """What `python -m lora_agnews predict` does between reading and writing."""
     from lora_agnews.inference import load_classifier
 
-    classifier = load_classifier([args.run_dir], half=args.half)
+    classifier = load_classifier([args.run], half=args.half)
     began = time.perf_counter()
     labels = [int(label) for _, found in classifier.stream(texts) for label in found.argmax(1)]
     return time.perf_counter() - began, labels
@@ -63,7 +66,7 @@ def measure(args: argparse.Namespace) -> None:
 def main() -> None:
     """Runs the contestants and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--run", type=Path)
     parser.add_argument("--file", type=Path, default=Path(str(files("lora_agnews.data") / "sample" / "train.csv.gz")))
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -75,12 +78,14 @@ def main() -> None:
         return measure(args)
     found: dict[str, list[dict[str, Any]]] = {OURS: [], PEER: []}
     with tempfile.TemporaryDirectory() as folder:
-        merged = f"{folder}/merged"
-        subprocess.run([sys.executable, "-m", "lora_agnews", "export", args.run_dir, "-o", merged], check=True)
+        run, merged = args.run or f"{folder}/run", f"{folder}/merged"
+        if not args.run:
+            subprocess.run([sys.executable, "train.py", *REFERENCE, f"hydra.run.dir={run}"], check=True)
+        subprocess.run([sys.executable, "-m", "lora_agnews", "export", run, "-o", merged], check=True)
         for _ in range(args.rounds):
             for contestant, rounds in found.items():
                 line = [sys.executable, "-m", "benchmarks.predict", *sys.argv[1:]]
-                line += ["--contestant", contestant, "--merged", merged]
+                line += ["--run", run, "--contestant", contestant, "--merged", merged]
                 done = subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True)
                 rounds.append(json.loads(done.stdout.splitlines()[-1]))
     number = len(found[OURS][0]["labels"])
