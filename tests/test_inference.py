@@ -19,7 +19,7 @@ import pytest
 import torch
 import transformers
 import yaml
-from conftest import ROOT
+from conftest import ROOT, run_python
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from test_files import ODD_TEXTS, PICKLED, PICKLES
@@ -171,6 +171,30 @@ def test_the_readmes_commands_run(run_dir: Path, other: Path, tmp_path: Path, mo
         assert Path(left).stat().st_size > 10, left
     (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     exec(code.replace("RUN_DIR", places["RUN_DIR"]), {})
+
+
+PEAK = """
+import resource, sys
+from lora_agnews.__main__ import app
+try:
+    app(sys.argv[1:])
+finally:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_file(run_dir: Path, tmp_path: Path) -> None:
+    """MiB at the peak: five times the rows, the same windows."""
+    peaks = []
+    for rows in (12_000, 60_000):
+        with (tmp_path / "news.csv").open("w") as stream:
+            stream.write("text\n")
+            stream.writelines(f"row {i} of the news of the day\n" for i in range(rows))
+        done = run_python("-c", PEAK, "predict", str(run_dir), str(tmp_path / "news.csv"), "-o", str(tmp_path / "out"))
+        assert f"{rows:,} rows" in done.stdout.replace("\n", ""), done.stderr
+        peaks.append(int(done.stdout.split()[-1]))
+    assert peaks[1] - peaks[0] < 30, peaks
 
 
 # the classifier
