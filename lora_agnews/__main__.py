@@ -2,11 +2,14 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
+from errno import EISDIR
 from importlib.util import find_spec
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, TextIO
 
@@ -48,7 +51,11 @@ def commands() -> None:
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Ends with one message: status 2 for what the user gave, 1 for what went wrong, 130 for Ctrl-C."""
+    """Ends with one message: status 2 for what the user gave, 1 for what went wrong, 130 for Ctrl-C.
+
+    SIGTERM ends it as Ctrl-C does, so that nothing half written stays.
+    """
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         yield
         sys.stdout.flush()
@@ -61,6 +68,8 @@ def told() -> Iterator[None]:
         fail(str(error), status=2 if isinstance(error, UserError) else 1)
     except KeyboardInterrupt:
         fail("interrupted", status=130)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @app.command()
@@ -135,13 +144,16 @@ def evaluate(
 
     On the run's own test split the numbers are those of its result.json. The pictures go to RUN_DIR/figures.
     """
-    with told():
+    with told(), ExitStack() as files:
         from lora_agnews import evaluation
         from lora_agnews.inference import open_run
         from lora_agnews.submission import write_errors
 
         run = open_run(run_dir, base)
         rows = evaluation.rows_to_evaluate(run, file)
+        if errors and file and errors.resolve() == file.resolve():
+            raise UserError(f"--errors={errors}: is the labelled file")
+        missed = files.enter_context(whole_file(errors)) if errors else None  # before the work begins
         model = evaluation.load_as_it_ran(run)
         with console.counting("evaluating", len(rows)) as done:
             found, probabilities = evaluation.evaluate(model, rows, done)
@@ -153,17 +165,15 @@ def evaluate(
         else:
             console.say(f"{run_dir} on {len(rows):,} rows of {rows.origin}\n")
             console.show_evaluation(found)
-        name = file.name.partition(".")[0] if file else ""
         written = list[str]()
         try:
+            name = file.name if file else ""
             pictures = evaluation.draw(found, probabilities, rows.labels, run_dir / "figures", name)
             written += map(str, pictures)
         except OSError as error:
             console.notice(f"no pictures: {run_dir / 'figures'} can't be written ({error.strerror})")
-        if errors:
-            with writing(str(errors)) as stream:
-                number = write_errors(stream, rows, probabilities)
-            written.append(f"{errors} ({number:,} rows)")
+        if missed:
+            written.append(f"{errors} ({write_errors(missed, rows, probabilities):,} rows)")
     if not as_json:
         console.say("\n" + "\n".join(written))
 
@@ -189,11 +199,15 @@ def predict(
         from lora_agnews.submission import write_predictions
 
         if file == "-":
+            if sys.stdin is None:
+                raise UserError("-: stdin is closed")
             texts, rows = whole_lines(sys.stdin.buffer, "stdin"), None
         else:
             if output != "-" and Path(output).resolve() == Path(file).resolve():
                 raise UserError(f"--output={output}: is the file with the texts")
             rows = sum(1 for _ in read_texts(Path(file), text_column))  # a bad row is told before the work begins
+            if rows == 0:
+                raise UserError(f"{file}: no rows")
             texts = read_texts(Path(file), text_column)
         with writing(output) as stream:
             classifier = load_classifier(run_dirs, base, half)
@@ -237,7 +251,9 @@ def export(
 @app.command()
 def demo(
     run_dirs: RunDirs,
-    port: Annotated[int | None, typer.Option(help="else the first free one from 7860 on")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="else the first free one from 7860 on", show_default=False)
+    ] = None,
     base: Base = None,
 ) -> None:
     """A page to try headlines on a run, on this machine's loopback address alone; Ctrl-C ends it.
@@ -268,15 +284,29 @@ def writable(path: Path) -> Iterator[None]:
 
 @contextmanager
 def writing(output: str) -> Iterator[TextIO]:
-    """stdout, or a file that appears when it is whole. Raises: UserError, if it can't be written."""
+    """Either stdout, in UTF-8, or `whole_file`."""
     if output == "-":
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")
         yield sys.stdout
-        return
-    if Path(output).is_dir():
-        raise UserError(f"{output}: can't be written (Is a directory)")
+    else:
+        with whole_file(Path(output)) as stream:
+            yield stream
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """A file that appears when it is whole, in place of what a link points to; devices and pipes are written into.
+
+    Raises: UserError, if it can't be written.
+    """
+    target = path.resolve()
     with ExitStack() as stack:
-        with writable(Path(output)):
-            stream = stack.enter_context(writing_whole(Path(output)))
+        with writable(path):
+            if target.is_dir():
+                raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
+            special = target.exists() and not target.is_file()
+            stream = stack.enter_context(target.open("w", encoding="utf-8") if special else writing_whole(target))
         yield stream
 
 

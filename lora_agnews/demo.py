@@ -1,5 +1,7 @@
 """A page on this machine to try headlines on a run; the only importer of gradio."""
 
+import os
+
 import gradio
 
 from lora_agnews.console import say
@@ -19,6 +21,7 @@ def serve(classifier: Classifier, name: str, port: int | None) -> None:
 
     Raises: OSError, if the port is taken.
     """
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"  # gradio asks its own page if it is there
 
     def classify(headline: str) -> dict[str, float]:
         (found,) = classifier([headline])

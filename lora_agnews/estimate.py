@@ -9,7 +9,8 @@ LEVEL, Z = 0.95, 1.959964
 RESAMPLES, SEED = 1000, 0
 METHODS = {
     "wilson": ["accuracy", "precision", "recall", "shares"],
-    "bootstrap": ["macro_f1", "f1", "calibration_error"],
+    "bootstrap, percentiles": ["macro_f1", "f1"],
+    "bootstrap, basic": ["calibration_error"],
 }
 
 

@@ -24,7 +24,10 @@ def rows_to_evaluate(run: Run, file: Path | None) -> Rows:
     if file:
         return read_file(file, every_class=False)
     data = run.config.data
-    rows = load_test_rows(data.source, data.test_file)
+    try:
+        rows = load_test_rows(data.source, data.test_file)
+    except UserError as error:
+        raise UserError(f"the run's test split: {error}; give it, or another labelled one, as FILE") from error
     if rows is None:
         raise UserError(f"{run.folder}: the run has no test split; give a labelled FILE")
     return rows
@@ -64,7 +67,8 @@ def differences(found: dict[str, float], result: RunResult) -> list[str]:
 
 def draw(evaluation: Evaluation, probabilities: np.ndarray, labels: list[int], folder: Path, name: str) -> list[Path]:
     """confusion.png and calibration.png; with a `name`, confusion-NAME.png and so on."""
-    ending = f"-{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}.png" if name else ".png"
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+    ending = f"-{name}.png" if name else ".png"
     rows, right = name or "Test", probabilities.argmax(1) == np.asarray(labels)
     error = f"{rows}: expected calibration error {evaluation.calibration_error.value:.4f}"
     confusion = draw_confusion(np.asarray(evaluation.counts), rows, folder / f"confusion{ending}")
@@ -95,7 +99,8 @@ def with_intervals(
         for i, name in enumerate(LABELS)
     }
     error = _calibration_error(gaps, bins)
-    # A resample's error is larger than the rows' own, by noise alone: its percentiles are mirrored at the estimate.
+    # A resample's error is larger than the rows' own, by noise alone: its percentiles are mirrored at the estimate,
+    # and for a model that is as sure as it is right both may then lie below it.
     low, high = np.percentile(errors, [50 * (1 + LEVEL), 50 * (1 - LEVEL)])
     return Evaluation(
         origin=origin,
@@ -103,7 +108,7 @@ def with_intervals(
         metrics=metrics,
         accuracy=wilson(int(np.trace(counts)), len(labels)),
         macro_f1=_percentiles(metrics["test/macro_f1"], macro),
-        calibration_error=Estimate(error, max(0.0, 2 * error - low), 2 * error - high),
+        calibration_error=Estimate(error, min(error, max(0.0, 2 * error - low)), max(error, 2 * error - high)),
         classes=classes,
         counts=counts.tolist(),
         shares=[[wilson(int(cell), int(row.sum())) for cell in row] for row in counts],

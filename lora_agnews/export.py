@@ -66,7 +66,8 @@ def export(run: Run, kind: str, folder: Path, force: bool) -> float:
     Raises: UserError, if the folder is there and `force` is not given, or it is none of ours; RuntimeError, if the
     logits differ by more than 1e-4 or a package is missing.
     """
-    check_folder(folder, force)
+    folder = folder.resolve()  # what a link points to
+    _check_folder(folder, force)
     if kind == "onnx" and not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))):
         raise RuntimeError('--format onnx needs more packages: pip install -e ".[onnx]"')
     made = folder.with_name(f".{folder.name}.{os.getpid()}")
@@ -93,7 +94,7 @@ def export(run: Run, kind: str, folder: Path, force: bool) -> float:
     return difference
 
 
-def check_folder(folder: Path, force: bool) -> None:
+def _check_folder(folder: Path, force: bool) -> None:
     """Raises: UserError, if an export may not be written there."""
     if not folder.exists():
         return

@@ -117,13 +117,14 @@ class Classifier:
     def __init__(self, models: Sequence[Model]) -> None:
         self.models = models
 
-    def __call__(self, texts: Sequence[str]) -> list[Prediction]:
+    def __call__(self, texts: Iterable[str]) -> list[Prediction]:
         """A prediction for each text, in their order. Raises: TypeError for anything but a list of texts."""
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        given = [texts] if isinstance(texts, str) else list(texts)
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in given):
             raise TypeError('classify takes a list of texts: classify(["Oil prices rise"])')
         return [
             Prediction(LABELS[int(row.argmax())], dict(zip(LABELS, row.tolist(), strict=True)))
-            for row in self.probabilities(list(texts))
+            for row in self.probabilities(given)
         ]
 
     def probabilities(self, texts: list[str], done: Callable[[float], None] = lambda rows: None) -> np.ndarray:
@@ -162,10 +163,12 @@ def no_load_report() -> Iterator[None]:
     transformers_logging.disable_progress_bar()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)  # as in model/build.py
-        yield
-    transformers_logging.set_verbosity(before)
-    if bars:
-        transformers_logging.enable_progress_bar()
+        try:
+            yield
+        finally:
+            transformers_logging.set_verbosity(before)
+            if bars:
+                transformers_logging.enable_progress_bar()
 
 
 def load_classifier(run_dirs: Sequence[Path], base: str | None = None, half: bool = False) -> Classifier:

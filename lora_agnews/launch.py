@@ -73,7 +73,7 @@ def load_saved(path: Path) -> TrainConfig:
         values = OmegaConf.load(path)
         schema = OmegaConf.structured(TrainConfig)
         return load_config(OmegaConf.merge(schema, values, {"lora": None, "resume": None}))  # type: ignore[arg-type]
-    except (OSError, YAMLError, AttributeError, OmegaConfBaseException, UserError) as error:
+    except (OSError, UnicodeDecodeError, YAMLError, AttributeError, OmegaConfBaseException, UserError) as error:
         raise UserError(f"{path}: no configuration of this version: {error}") from error
 
 

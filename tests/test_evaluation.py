@@ -88,7 +88,9 @@ def test_a_labelled_file_of_three_classes_is_evaluated_beside_the_runs_own_pictu
     ]
     assert found["classes"]["Sci/Tech"]["recall"] == {"value": None, "low": None, "high": None}
     assert (run_dir / "figures" / "confusion.png").read_bytes() == before
-    assert {"confusion-my_news.png", "calibration-my_news.png"} < {p.name for p in (run_dir / "figures").iterdir()}
+    assert {"confusion-my_news.v2.csv.png", "calibration-my_news.v2.csv.png"} < {
+        p.name for p in (run_dir / "figures").iterdir()
+    }
 
     with (tmp_path / "errors.csv").open(newline="") as stream:
         errors = list(csv.DictReader(stream))

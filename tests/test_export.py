@@ -139,13 +139,16 @@ def test_an_export_replaces_an_export_alone_and_only_when_told(merged: Path, run
     assert command("export", run_dir, "-o", folder, "--force", "--format", "adapter").exit_code == 0
     assert (folder / "adapter_config.json").exists()
     assert not (folder / "model.safetensors").exists(), "nothing of the old one is left"
+    (tmp_path / "link").symlink_to(folder)
+    assert command("export", run_dir, "-o", tmp_path / "link", "--force", "--format", "adapter").exit_code == 0
+    assert (tmp_path / "link").is_symlink()
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_text("cat")
     done = command("export", run_dir, "-o", tmp_path / "photos", "--force")
     assert done.exit_code == 2
     assert "holds other files than an export and is left alone" in done.stderr
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cat.jpg"]
-    assert {path.name for path in tmp_path.iterdir()} == {"merged", "photos"}
+    assert {path.name for path in tmp_path.iterdir()} == {"merged", "photos", "link"}
 
 
 def test_the_command_offers_every_format() -> None:

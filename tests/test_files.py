@@ -126,6 +126,8 @@ def bad_pickles(proof: Path) -> dict[str, bytes]:
         "through_pyarrow": b"\x80\x04\x8c\x0bpyarrow.lib\x94\x8c\x06builtins\x94\x93.",
         "numpy": pickle.dumps(np.zeros(3)),
         "list": pickle.dumps(["a", "b"]),
+        "no_buffers": pickle.dumps(Evil(pa.lib._restore_array, (pa.string(), 5, 0, 0, [None] * 3, [], None))),
+        "deep": b"\x80\x04}" + b")" + b"\x85" * 2_000_000 + b"K\x00s.",
         "cut": good[: len(good) // 2],
         "empty": b"",
         "text": b"Oil prices rise\n",

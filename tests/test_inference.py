@@ -88,12 +88,13 @@ def other(run_dir: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def change_adapter(run_dir: Path, change: Callable[[str, torch.Tensor], torch.Tensor], **made: Any) -> None:
+def change_adapter(run_dir: Path, change: Callable[[str, torch.Tensor], torch.Tensor | None], **made: Any) -> None:
     path = run_dir / "adapter" / "adapter_model.safetensors"
     with safe_open(path, "pt") as file:
         about = json.loads(file.metadata()["lora_agnews"]) | made
     tensors = {name: change(name, value) for name, value in load_file(path).items()}
-    save_file(tensors, path, metadata={"lora_agnews": json.dumps(about)})
+    kept = {name: value for name, value in tensors.items() if value is not None}
+    save_file(kept, path, metadata={"lora_agnews": json.dumps(about)})
 
 
 # the submission
@@ -240,6 +241,7 @@ def test_load_run_gives_labels_and_probabilities(classify: Classifier, expected:
         assert list(probabilities) == list(LABELS)
         assert list(probabilities.values()) == pytest.approx(expected[i].tolist(), abs=1e-5)
     assert classify([]) == []
+    assert classify(text for text in TEXTS[:2]) == classify(TEXTS[:2])
     for wrong in ("one text", [1], [None]):
         with pytest.raises(TypeError, match="a list of texts"):
             classify(wrong)  # type: ignore[arg-type]
@@ -260,6 +262,22 @@ def test_runs_of_other_classes_are_refused(run_dir: Path, other: Path, tmp_path:
     done = command("predict", run_dir, other, lines(tmp_path / "news.txt", TEXTS[:4]))
     assert done.exit_code == 2
     assert "its classes are Good, Bad, not World, Sports, Business, Sci/Tech" in done.stderr
+
+
+def test_what_is_written_goes_where_it_should(run_dir: Path, tmp_path: Path) -> None:
+    """Through a link into its target, into a pipe, with carriage returns that come back."""
+    news = tmp_path / "news.jsonl"
+    news.write_text(json.dumps({"text": "Oil\rprices"}))
+    (tmp_path / "real.csv").write_text("old")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
+    assert command("predict", run_dir, news, "-o", tmp_path / "link.csv", "--full").exit_code == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    assert [row["text"] for row in written(tmp_path / "real.csv")] == ["Oil\rprices"]
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE, text=True) as reader:
+        assert command("predict", run_dir, news, "-o", tmp_path / "pipe").exit_code == 0
+        assert reader.communicate(timeout=20)[0].startswith("ID,Label\n0,")
+    assert (tmp_path / "pipe").is_fifo()
 
 
 # where the run's things lie
@@ -316,7 +334,16 @@ BAD_USES: list[tuple[list[str], int, str]] = [
     (["predict", "RUN", "news.csv", "-o", "killed"], 2, "killed: can't be written (Is a directory)"),
     (["predict", "DAMAGED", "news.csv"], 2, "adapter_model.safetensors: can't be read"),
     (["predict", "NO_RECORD", "news.csv"], 2, "result.json: no record of a run of this version"),
+    (["predict", "HEADLESS", "news.csv"], 2, "is damaged: it lacks values of the adapters or the head"),
+    (["predict", "NAN", "news.csv"], 2, "is damaged: it lacks values of the adapters or the head"),
+    (["predict", "RUN", "twice.csv"], 2, "twice.csv: has 2 columns text"),
+    (["predict", "RUN", "wide.txt"], 2, "iconv -f utf-16 -t utf-8 wide.txt"),
+    (["predict", "RUN", "deep.jsonl"], 2, "deep.jsonl: line 1 is not JSON"),
+    (["predict", "RUN", "empty.txt"], 2, "empty.txt: no rows"),
     (["evaluate", "RUN", "bad.csv"], 2, "no column label"),
+    (["evaluate", "RUN", "labelled.csv", "--errors", "labelled.csv"], 2, "is the labelled file"),
+    (["evaluate", "RUN", "labelled.csv", "--errors", "none/out.csv"], 2, "none/out.csv: can't be written"),
+    (["demo", "RUN", "--port", "70000"], 2, "Invalid value for '--port'"),
     (["predict", "news.csv"], 2, "RUN_DIR"),
     (["predict", "HERE", "news.csv"], 2, "no run lies there (no result.json)"),
     (["predict", "KILLED", "news.csv"], 2, "its status is interrupted"),
@@ -339,28 +366,40 @@ def test_a_wrong_use_is_one_message_and_leaves_nothing(
         "bad.csv": "text\nfine\nfine\nnot, fine\n",
         "null.jsonl": '{"text": "fine"}\n{"text": null}\n',
         "title.csv": "title,body\na,b\n",
+        "twice.csv": "text,text\na,b\n",
+        "wide.txt": "\ufeffnews".encode("utf-16-le"),
+        "deep.jsonl": "[" * 100_000,
+        "empty.txt": "",
+        "labelled.csv": "text,label\nOil prices rise,2\n",
     }
     for name, content in files.items():
-        (tmp_path / name).write_text(content)
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     killed = tmp_path / "killed"
     killed.mkdir()
     result = json.loads((run_dir / "result.json").read_text()) | {"status": "interrupted"}
     (killed / "result.json").write_text(json.dumps(result))
-    for name in ("damaged", "no_record"):
+    broken = ("damaged", "no_record", "headless", "nan")
+    for name in broken:
         shutil.copytree(run_dir, tmp_path / name)
+    change_adapter(tmp_path / "nan", lambda name, value: value * float("nan"))
+    change_adapter(tmp_path / "headless", lambda name, value: None if "out_proj" in name else value)
     (tmp_path / "damaged" / "adapter" / "adapter_model.safetensors").write_bytes(b"damaged")
     (tmp_path / "no_record" / "result.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
-    places = {"RUN": str(run_dir), "HERE": "."} | {name.upper(): name for name in ("killed", "damaged", "no_record")}
+    places = {"RUN": str(run_dir), "HERE": "."} | {name.upper(): name for name in ("killed", *broken)}
     done = command(*(places.get(argument, argument) for argument in arguments))
     assert done.exit_code == status
     assert message in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.output
-    assert {path.name for path in tmp_path.iterdir()} == {*files, "killed", "damaged", "no_record"}
-    assert all((tmp_path / name).read_text() == content for name, content in files.items())
+    assert {path.name for path in tmp_path.iterdir()} == {*files, "killed", *broken}
+    for name, content in files.items():
+        assert (tmp_path / name).read_bytes() == (content if isinstance(content, bytes) else content.encode())
 
 
-def test_ctrl_c_leaves_no_half_file(run_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("ending", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_leave_no_half_file(
+    run_dir: Path, tmp_path: Path, ending: signal.Signals, status: int
+) -> None:
     line = [sys.executable, "-m", "lora_agnews", "predict", str(run_dir), "-", "-o", str(tmp_path / "out.csv")]
     begun = subprocess.Popen(line, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert begun.stdin is not None
@@ -371,9 +410,9 @@ def test_ctrl_c_leaves_no_half_file(run_dir: Path, tmp_path: Path) -> None:
         assert time.monotonic() < until
         assert begun.poll() is None, begun.stderr and begun.stderr.read()
         time.sleep(0.1)
-    os.kill(begun.pid, signal.SIGINT)
+    os.kill(begun.pid, ending)
     _, said = begun.communicate(timeout=30)
-    assert begun.returncode == 130
-    assert "interrupted" in said
+    assert begun.returncode == status
+    assert ("interrupted" in said) == (ending == signal.SIGINT)
     assert "Traceback" not in said
     assert list(tmp_path.iterdir()) == []

@@ -21,6 +21,7 @@ PICKLES = (".pkl", ".pickle")
 LINES = (".txt",)
 GIVES = ("text", "label")  # the columns that AG News' own format stands for
 KAGGLE = ["class index", "title", "description"]  # that copy has a header
+BROKEN = (OSError, EOFError, UnicodeDecodeError, zlib.error, pyarrow.ArrowException, pickle.UnpicklingError)
 csv.field_size_limit(1 << 30)
 
 
@@ -32,8 +33,9 @@ def read_columns(path: Path, columns: tuple[str, ...], formats: tuple[str, ...])
     Raises: UserError, naming the file and the row (counted from 1, the header not counted).
     """
     kind = next((suffix for suffix in reversed(path.suffixes) if suffix in formats), None)
-    if kind is None or path.suffixes[-1] not in (kind, ".gz"):
-        raise UserError(f"{path}: can't tell its format; use one of {', '.join(formats)} (.gz is fine)")
+    zipped = kind not in (".parquet", *PICKLES)
+    if kind is None or path.suffixes[-1] not in (kind, ".gz" if zipped else kind):
+        raise UserError(f"{path}: can't tell its format; use one of {', '.join(formats)} (.gz of those that are text)")
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
@@ -50,7 +52,7 @@ def read_columns(path: Path, columns: tuple[str, ...], formats: tuple[str, ...])
             yield from _in_batches(table.to_batches(), columns)
         else:
             yield from _from_json(path, columns, lines=kind == ".jsonl")
-    except (OSError, EOFError, zlib.error, pyarrow.ArrowException, pickle.UnpicklingError) as error:
+    except BROKEN as error:
         raise UserError(f"{path}: can't be read as {kind}: {error}") from error
 
 
@@ -76,9 +78,10 @@ def _decoded(stream: Iterable[bytes], name: str) -> Iterator[str]:
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
+            encoding = "utf-16" if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin1"
             raise UserError(
                 f"{name}: line {number} is not UTF-8 (byte {line[error.start]:#04x}); convert it, "
-                f"for example: iconv -f latin1 -t utf-8 {Path(name).name}"
+                f"for example: iconv -f {encoding} -t utf-8 {Path(name).name}"
             ) from error
 
 
@@ -142,14 +145,16 @@ def _json_lines(path: Path) -> Iterator[Any]:
         if line.strip():
             try:
                 yield json.loads(line)
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{path}: line {number} is not JSON: {error}") from error
 
 
 def _json_list(path: Path, columns: tuple[str, ...]) -> Iterable[Any]:
     try:
         content = json.loads("".join(_lines(path)))
-    except json.JSONDecodeError as error:
+    except (UserError, UnicodeDecodeError):
+        raise
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON: {error}") from error
     if not isinstance(content, list):
         raise UserError(f"{path}: must hold a list of objects with {' and '.join(columns)}")
@@ -159,7 +164,7 @@ def _json_list(path: Path, columns: tuple[str, ...]) -> Iterable[Any]:
 def _from_parquet(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
     with parquet.ParquetFile(path) as file:
         _need(columns, file.schema_arrow.names, path)
-        yield from _in_batches(file.iter_batches(1000, columns=list(columns)), columns)
+        yield from _in_batches(file.iter_batches(100, columns=list(columns)), columns)
 
 
 def _in_batches(batches: Iterable[pyarrow.RecordBatch], columns: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
@@ -180,6 +185,9 @@ def _need(columns: tuple[str, ...], names: list[str], path: Path, number: int | 
             f"{path}: no column {' and '.join(missing)}; the columns{row} are {', '.join(map(str, names))}"
             f"{_other(columns)}"
         )
+    twice = [name for name in columns if names.count(name) > 1]
+    if twice:
+        raise UserError(f"{path}: has {names.count(twice[0])} columns {twice[0]}")
 
 
 def _other(columns: tuple[str, ...]) -> str:

@@ -1,5 +1,6 @@
 """Rows of (text, label) from the hub, from files or from the shipped sample, and texts to classify, checked."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -81,7 +82,7 @@ def read_texts(path: Path, column: str = "text") -> Iterator[str]:
 
 def _text(text: Any, path: Path, number: int) -> str:
     if text is None or (isinstance(text, str) and not text.strip()):
-        raise UserError(f"{path}: row {number}: the text is empty")
+        raise UserError(f"{path}: row {number}: the text is empty{' (null)' if text is None else ''}")
     if not isinstance(text, str):
         raise UserError(f"{path}: row {number}: the text is not a text: {text!r}")
     try:
@@ -94,7 +95,7 @@ def _text(text: Any, path: Path, number: int) -> str:
 def _label(label: Any, path: Path, number: int) -> int:
     if isinstance(label, str):
         name = label.strip()
-        label = LABELS.index(name) if name in LABELS else int(name) if name.isascii() and name.isdigit() else name
+        label = LABELS.index(name) if name in LABELS else int(name) if re.fullmatch(r"[0-9]{1,9}", name) else name
     if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < len(LABELS):
         raise UserError(f"{path}: row {number}: label {label!r} is not 0, 1, 2, 3 or one of {', '.join(LABELS)}")
     return label

@@ -55,10 +55,7 @@ def save_adapter(model: peft.PeftModel, encoder: Encoder, folder: Path) -> None:
     head = read_folder(encoder.name, encoder.folder).head
     config = model.peft_config["default"].to_dict()
     init, alpha = str(config["init_lora_weights"]), config["lora_alpha"]
-    tensors: dict[str, Tensor] = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
-    for name, value in model.state_dict().items():
-        if "lora_" not in name and name.startswith(tuple(f"base_model.model.{layer}." for layer in head)):
-            tensors[name] = value
+    tensors = _tensors(model, head)
     config |= {
         "base_model_name_or_path": encoder.name,
         "revision": encoder.revision,
@@ -110,9 +107,11 @@ def load_adapter(folder: Path, encoder: Encoder) -> peft.PeftModel:
     """
     try:
         with safe_open(folder / WEIGHTS, "pt") as file:
-            made = json.loads(file.metadata()["lora_agnews"])
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{folder / WEIGHTS}: can't be read ({error})") from error
+            names = set(file.keys())
+            made = json.loads((file.metadata() or {})["lora_agnews"])
+            whole = all(bool(file.get_tensor(name).isfinite().all()) for name in names)
+    except (OSError, KeyError, SafetensorError) as error:
+        raise UserError(f"{folder / WEIGHTS}: can't be read as what a run saved ({error})") from error
     labels = made.get("labels", LABELS)  # adapters of before November 2026 tell neither these nor their base
     if tuple(labels) != LABELS:
         raise UserError(f"{folder}: its classes are {', '.join(labels)}, not {', '.join(LABELS)}")
@@ -120,9 +119,14 @@ def load_adapter(folder: Path, encoder: Encoder) -> peft.PeftModel:
     ours = hash_of_weights(encoder.folder) if not encoder.origin.startswith("hub:") else None
     if ours and ours != made.get("base", ours):
         raise UserError(f"{folder}: was trained on other weights than those in {encoder.folder}")
-    model = load_plainly(folder, base)
+    head = read_folder(encoder.name, encoder.folder).head
+    try:
+        model = load_plainly(folder, base)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{folder}: PEFT can't load it ({type(error).__name__}: {error})") from error
+    if not whole or names != set(_tensors(model, head)):
+        raise UserError(f"{folder / WEIGHTS}: is damaged: it lacks values of the adapters or the head")
     if made["init"] in CHANGES_BASE:
-        head = read_folder(encoder.name, encoder.folder).head
         for name, layer in _adapted(model).items():
             if name not in head:
                 _take_the_first_out_of_the_base(layer, made["alpha"])
@@ -138,9 +142,20 @@ def read_base(folder: Path) -> tuple[str, str | None]:
     """Name and revision of the base model that an adapter was trained on. Raises: UserError."""
     try:
         config = json.loads((folder / "adapter_config.json").read_text())
-        return config["base_model_name_or_path"], config["revision"]
-    except (OSError, ValueError, KeyError) as error:
+        return str(config["base_model_name_or_path"]), config["revision"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder}: its adapter_config.json can't be read ({error})") from error
+
+
+def _tensors(model: peft.PeftModel, head: tuple[str, str]) -> dict[str, Tensor]:
+    """What a run saves: PEFT's part, and of a head with an adapter its own weights too."""
+    tensors: dict[str, Tensor] = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
+    others = ("lora_", ".modules_to_save.", ".original_module.")  # PEFT's part, under its names for it
+    for name, value in model.state_dict().items():
+        own = name.startswith(tuple(f"base_model.model.{layer}." for layer in head))
+        if own and not any(part in name for part in others):
+            tensors[name] = value
+    return tensors
 
 
 def _adapted(model: peft.PeftModel) -> dict[str, Any]:
