@@ -7,11 +7,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
-from errno import EISDIR
 from importlib.util import find_spec
-from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 
@@ -20,7 +18,7 @@ from lora_agnews import plan as planning
 from lora_agnews.budget import Budget
 from lora_agnews.config import TrainConfig, UserError
 from lora_agnews.launch import Points, fail, load_space
-from lora_agnews.result import writing_whole
+from lora_agnews.output import whole_file, writable, writing
 
 FORMATS = ".csv, .tsv, .json, .jsonl, .parquet, .txt, .pkl"
 RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="of a finished run")]
@@ -271,43 +269,6 @@ def demo(
             serve(classifier, ", ".join(run_dir.resolve().name for run_dir in run_dirs), port)
         except OSError as error:
             raise UserError(f"--port={port}: {error}") from error
-
-
-@contextmanager
-def writable(path: Path) -> Iterator[None]:
-    """Raises: UserError, if the path can't be written."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{path}: can't be written ({error.strerror})") from error
-
-
-@contextmanager
-def writing(output: str) -> Iterator[TextIO]:
-    """Either stdout, in UTF-8, or `whole_file`."""
-    if output == "-":
-        if isinstance(sys.stdout, TextIOWrapper):
-            sys.stdout.reconfigure(encoding="utf-8")
-        yield sys.stdout
-    else:
-        with whole_file(Path(output)) as stream:
-            yield stream
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[TextIO]:
-    """A file that appears when it is whole, in place of what a link points to; devices and pipes are written into.
-
-    Raises: UserError, if it can't be written.
-    """
-    target = path.resolve()
-    with ExitStack() as stack:
-        with writable(path):
-            if target.is_dir():
-                raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
-            special = target.exists() and not target.is_file()
-            stream = stack.enter_context(target.open("w", encoding="utf-8") if special else writing_whole(target))
-        yield stream
 
 
 def _budget(config: TrainConfig, as_json: bool) -> bool:

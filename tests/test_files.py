@@ -17,7 +17,9 @@ import pytest
 from pyarrow import parquet
 from test_data import SAME_ROWS, TEXTS, written_csv
 
+from lora_agnews.__main__ import FORMATS
 from lora_agnews.config import UserError
+from lora_agnews.data import files
 from lora_agnews.data.source import read_texts
 
 PICKLES = Path(__file__).parent / "pickles"  # of the same rows, made with the named versions of datasets
@@ -144,3 +146,7 @@ def test_no_pickle_but_a_data_set_is_read_and_none_executes_anything(tmp_path: P
             list(read_texts(path))
         assert f"pickle.load(open('{name}.pkl', 'rb')).to_parquet('{name}.parquet')" in str(caught.value), name
         assert not proof.exists(), name
+
+
+def test_the_command_names_every_format() -> None:
+    assert tuple(FORMATS.split(", ")) == (*files.TABLES, *files.LINES, files.PICKLES[0])
