@@ -27,9 +27,9 @@ REFERENCE += ["trainer.precision=32-true"]
 
 def ours(args: argparse.Namespace, texts: list[str]) -> tuple[float, list[int]]:
     """What `python -m lora_agnews predict` does between reading and writing."""
-    from lora_agnews.inference import load_classifier
+    from lora_agnews.inference import load_classifier, open_run
 
-    classifier = load_classifier([args.run], half=args.half)
+    classifier = load_classifier([open_run(args.run)], half=args.half)
     began = time.perf_counter()
     labels = [int(label) for _, found in classifier.stream(texts) for label in found.argmax(1)]
     return time.perf_counter() - began, labels

@@ -15,6 +15,6 @@ def load_run(*run_dirs: str | Path, base: str | None = None) -> "Classifier":
     Several directories: the mean of their probabilities. `base`: a local copy of the base model, where the run's own
     can't be had. Raises: ValueError, if there is no finished run; RuntimeError, if the base model can't be had.
     """
-    from lora_agnews.inference import load_classifier  # torch: seconds that the other commands need not wait
+    from lora_agnews.inference import load_classifier, open_run  # torch: seconds that other commands need not wait
 
-    return load_classifier([Path(run_dir) for run_dir in run_dirs], base)
+    return load_classifier([open_run(Path(run_dir), base) for run_dir in run_dirs])

@@ -149,7 +149,7 @@ def evaluate(
 
         run = open_run(run_dir, base)
         rows = evaluation.rows_to_evaluate(run, file)
-        if errors and file and errors.resolve() == file.resolve():
+        if errors and errors.resolve() == Path(rows.origin).resolve():
             raise UserError(f"--errors={errors}: is the labelled file")
         missed = files.enter_context(whole_file(errors)) if errors else None  # before the work begins
         model = evaluation.load_as_it_ran(run)
@@ -193,9 +193,10 @@ def predict(
     with told():
         from lora_agnews.data.files import whole_lines
         from lora_agnews.data.source import read_texts
-        from lora_agnews.inference import load_classifier
+        from lora_agnews.inference import load_classifier, open_run
         from lora_agnews.submission import write_predictions
 
+        runs = [open_run(run_dir, base) for run_dir in run_dirs]
         if file == "-":
             if sys.stdin is None:
                 raise UserError("-: stdin is closed")
@@ -208,7 +209,7 @@ def predict(
                 raise UserError(f"{file}: no rows")
             texts = read_texts(Path(file), text_column)
         with writing(output) as stream:
-            classifier = load_classifier(run_dirs, base, half)
+            classifier = load_classifier(runs, half)
             with console.counting("predicting", rows) as done:
                 number = write_predictions(stream, classifier.stream(texts, done), full)
     if output != "-":
@@ -238,12 +239,14 @@ def export(
         from lora_agnews.hub import push
         from lora_agnews.inference import open_run
 
+        if private and not repo:
+            raise UserError("--private: is for a repository; give --push-to-hub OWNER/NAME too")
         difference = exporting.export(open_run(run_dir, base), kind.value, output, force)
         console.say(
             f"{output}: {kind.value}, logits within {difference:.1e} of the run's on {exporting.CHECKED_ROWS} rows"
         )
         if repo:
-            console.say(push(output, repo, private))
+            console.say(push(output, repo, private, exporting.MARK))
 
 
 @app.command()
@@ -262,13 +265,10 @@ def demo(
         if find_spec("gradio") is None:
             raise RuntimeError('demo needs one more package: pip install -e ".[demo]"')
         from lora_agnews.demo import serve
-        from lora_agnews.inference import load_classifier
+        from lora_agnews.inference import load_classifier, open_run
 
-        classifier = load_classifier(run_dirs, base)
-        try:
-            serve(classifier, ", ".join(run_dir.resolve().name for run_dir in run_dirs), port)
-        except OSError as error:
-            raise UserError(f"--port={port}: {error}") from error
+        classifier = load_classifier([open_run(run_dir, base) for run_dir in run_dirs])
+        serve(classifier, ", ".join(run_dir.resolve().name for run_dir in run_dirs), port)
 
 
 def _budget(config: TrainConfig, as_json: bool) -> bool:

@@ -19,7 +19,7 @@ FONT = ["ui-sans-serif", "system-ui", "sans-serif"]  # gradio's own come from th
 def serve(classifier: Classifier, name: str, port: int | None) -> None:
     """Answers on the loopback address until Ctrl-C; `port` None: the first free one from 7860 on.
 
-    Raises: OSError, if the port is taken.
+    Raises: OSError, naming the port, if it is taken.
     """
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"  # gradio asks its own page if it is there
 

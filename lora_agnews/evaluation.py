@@ -82,7 +82,7 @@ def with_intervals(
     predicted = probabilities.argmax(1)
     cells = labels * len(LABELS) + predicted
     gaps = probabilities.max(1).astype(np.float64) - (predicted == labels)
-    bins = np.clip(np.digitize(probabilities.max(1), BINS[1:-1]), 0, len(BINS) - 2)
+    bins = np.digitize(probabilities.max(1), BINS[1:-1])
     rng = np.random.default_rng(SEED)
     f1s, errors = [], []
     for _ in range(RESAMPLES):
@@ -94,21 +94,23 @@ def with_intervals(
         name: {
             "precision": wilson(int(counts[i, i]), int(counts[:, i].sum())),
             "recall": wilson(int(counts[i, i]), int(counts[i].sum())),
-            "f1": _percentiles(metrics[f"test/f1_{in_keys(name)}"], each[:, i]),
+            "f1": _percentiles(metrics[f"test/f1_{in_keys(name)}"], each[:, i])
+            if counts[i].any() or counts[:, i].any()
+            else Estimate(None, None, None),
         }
         for i, name in enumerate(LABELS)
     }
     error = _calibration_error(gaps, bins)
     # A resample's error is larger than the rows' own, by noise alone: its percentiles are mirrored at the estimate,
     # and for a model that is as sure as it is right both may then lie below it.
-    low, high = np.percentile(errors, [50 * (1 + LEVEL), 50 * (1 - LEVEL)])
+    lower, upper = np.percentile(errors, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
     return Evaluation(
         origin=origin,
         rows=len(labels),
         metrics=metrics,
         accuracy=wilson(int(np.trace(counts)), len(labels)),
         macro_f1=_percentiles(metrics["test/macro_f1"], macro),
-        calibration_error=Estimate(error, min(error, max(0.0, 2 * error - low)), max(error, 2 * error - high)),
+        calibration_error=Estimate(error, min(error, max(0.0, 2 * error - upper)), max(error, 2 * error - lower)),
         classes=classes,
         counts=counts.tolist(),
         shares=[[wilson(int(cell), int(row.sum())) for cell in row] for row in counts],

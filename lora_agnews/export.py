@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ CARD = """\
 |---|---|
 {facts}
 
-Made with lora_agnews {version}; every value of the run: `{mark}`.
+Made with lora_agnews {version}.
 """
 PIPELINE = """\
 ```python
@@ -76,22 +77,26 @@ def export(run: Run, kind: str, folder: Path, force: bool) -> float:
     except OSError as error:
         raise UserError(f"{folder}: can't be written ({error.strerror})") from error
     try:
-        difference = FORMATS[kind](run, made)
-        if not difference <= CLOSE:
-            raise RuntimeError(f"the export's logits differ from the run's by {difference:.1e}; nothing is kept")
+        largest = FORMATS[kind](run, made)
+        if not largest <= CLOSE:
+            raise RuntimeError(f"the export's logits differ from the run's by {largest:.1e}; nothing is kept")
         name, result = run.folder.resolve().name, asdict(run.result)
-        about = {"format": kind, "run": name, "difference": difference, "result": result}
+        about = {"format": kind, "run": name, "difference": largest, "result": result}
         write_whole(made / MARK, json.dumps(about, indent=2) + "\n")
         for path in made.iterdir():
             path.chmod((made / MARK).stat().st_mode)  # safetensors lets the owner alone read
         before = made.with_name(f"{made.name}.before")
         if folder.exists():
             folder.rename(before)
-        made.rename(folder)
+        try:
+            made.rename(folder)
+        except OSError:
+            before.rename(folder)
+            raise
         shutil.rmtree(before, ignore_errors=True)
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    return difference
+    return largest
 
 
 def _check_folder(folder: Path, force: bool) -> None:
@@ -113,7 +118,7 @@ def _adapter(run: Run, folder: Path) -> float:
     _write_card(run, folder, usage, library="peft")
     with no_load_report():
         saved = load_plainly(folder, load_base(run.encoder))
-    return _difference(run, lambda ids, mask: saved(input_ids=ids, attention_mask=mask).logits)
+    return difference(run, lambda ids, mask: saved(input_ids=ids, attention_mask=mask).logits)
 
 
 def _merged(run: Run, folder: Path) -> float:
@@ -124,7 +129,7 @@ def _merged(run: Run, folder: Path) -> float:
     _write_card(run, folder, PIPELINE.format(max_length=run.config.data.max_length), library="transformers")
     with no_load_report():
         saved = AutoModelForSequenceClassification.from_pretrained(folder).eval()
-    return _difference(run, lambda ids, mask: saved(input_ids=ids, attention_mask=mask).logits)
+    return difference(run, lambda ids, mask: saved(input_ids=ids, attention_mask=mask).logits)
 
 
 def _onnx(run: Run, folder: Path) -> float:
@@ -156,7 +161,7 @@ def _onnx(run: Run, folder: Path) -> float:
         (found,) = session.run(["logits"], {name: each.numpy() for name, each in zip(names, batch, strict=True)})
         return torch.from_numpy(found)
 
-    return _difference(run, logits)
+    return difference(run, logits)
 
 
 FORMATS: dict[str, Callable[[Run, Path], float]] = {"adapter": _adapter, "merged": _merged, "onnx": _onnx}
@@ -174,20 +179,20 @@ class _Logits(nn.Module):
         return logits
 
 
-def _difference(run: Run, logits: Callable[[Tensor, Tensor], Tensor]) -> float:
+def difference(run: Run, logits: Callable[[Tensor, Tensor], Tensor]) -> float:
     """The largest one to the trained model, adapters not merged, on shipped rows of several lengths."""
     rows = load_test_rows("sample", None)
     assert rows is not None
-    trained, largest = Model(run, torch.device("cpu"), merged=False), 0.0
+    trained, found = Model(run, torch.device("cpu"), merged=False), list[Tensor]()
     length = run.config.data.max_length
-    for start, size in ((0, 1), (1, 2), (3, 13), (16, 48)):
-        texts = rows.texts[start : start + size]
+    for start, end in pairwise((0, 1, 3, 16, CHECKED_ROWS)):
+        texts = rows.texts[start:end]
         batch = trained.tokenizer(texts, padding=True, truncation=True, max_length=length, return_tensors="pt")
         inputs = batch["input_ids"], batch["attention_mask"]
         with torch.inference_mode():
             expected = trained.network(input_ids=inputs[0], attention_mask=inputs[1]).logits
-            largest = max(largest, float((logits(*inputs) - expected).abs().max()))
-    return largest
+            found.append((logits(*inputs) - expected).abs().max())
+    return float(torch.stack(found).max())
 
 
 def _save_tokenizer(model: Model, folder: Path) -> None:
@@ -197,7 +202,7 @@ def _save_tokenizer(model: Model, folder: Path) -> None:
 
 def _write_card(run: Run, folder: Path, usage: str, library: str) -> None:
     """README.md, with what a model's page on the hub reads of it in front."""
-    result, config, base = run.result, run.config, run.result.config["model"]["name"]
+    result, config, base = run.result, run.config, run.config.model.name
     metrics = {key: value for key, value in result.metrics.items() if key in ("test/accuracy", "test/macro_f1")}
     meta: dict[str, Any] = {"library_name": library, "pipeline_tag": "text-classification", "tags": ["lora", "ag_news"]}
     if result.data["model"].startswith("hub:"):
@@ -215,6 +220,7 @@ def _write_card(run: Run, folder: Path, usage: str, library: str) -> None:
         **{key: f"{value:.4f} ({result.data['test']:,} rows)" for key, value in metrics.items()},
         "training": f"{result.seconds['train']:,.0f} s on {environment['device']} in {environment['precision']}",
         "commit": environment["git_commit"] or "not known",
+        "configuration": f"hash {result.config_hash}",
     }
     (folder / "README.md").write_text(
         CARD.format(
@@ -224,7 +230,6 @@ def _write_card(run: Run, folder: Path, usage: str, library: str) -> None:
             usage=usage,
             facts="\n".join(f"| {name} | {value} |" for name, value in facts.items()),
             version=environment["versions"]["lora_agnews"],
-            mark=MARK,
         ),
         encoding="utf-8",
     )

@@ -36,7 +36,7 @@ def draw_curves(run_dir: Path) -> Path:
     return _save(figure, run_dir / "figures" / "curves.png")
 
 
-def draw_confusion(counts: np.ndarray, rows: str, path: Path) -> Path:
+def draw_confusion(counts: np.ndarray, name: str, path: Path) -> Path:
     """True classes down, predicted across; (4, 4) counts of some rows, colour by share of the row."""
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     figure = Figure(figsize=(5.6, 5.0), layout="constrained")
@@ -48,7 +48,7 @@ def draw_confusion(counts: np.ndarray, rows: str, path: Path) -> Path:
     axes.set_xticks(range(len(LABELS)), LABELS)
     axes.set_yticks(range(len(LABELS)), LABELS, rotation=90, va="center")
     right = np.trace(counts) / max(1, counts.sum())
-    axes.set(title=f"{rows}: {right:.2%} of {counts.sum():,} rows right", xlabel="predicted", ylabel="true")
+    axes.set(title=f"{name}: {right:.2%} of {counts.sum():,} rows right", xlabel="predicted", ylabel="true")
     axes.tick_params(length=0)
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
     return _save(figure, path)
@@ -56,7 +56,7 @@ def draw_confusion(counts: np.ndarray, rows: str, path: Path) -> Path:
 
 def draw_calibration(confidence: np.ndarray, right: np.ndarray, edges: np.ndarray, title: str, path: Path) -> Path:
     """How often the model is right (rows,) bool, by how sure it is (rows,), and below, of how many rows."""
-    where = np.clip(np.digitize(confidence, edges[1:-1]), 0, len(edges) - 2)
+    where = np.digitize(confidence, edges[1:-1])
     number = np.bincount(where, minlength=len(edges) - 1)
     found = number > 0
     sure, often = (

@@ -1,4 +1,4 @@
-"""Files from the Hugging Face hub, or a clear word on what could not be fetched: the way of models and of data sets."""
+"""Files from and to the Hugging Face hub, or a clear word on what could not be fetched or pushed."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -23,6 +23,7 @@ WAYS_OUT = """\
 Two ways out without the hub:
   python train.py experiment=quickstart                             the shipped model and data
   python train.py model.name=/local/dir data.train_file=train.csv   your own copies"""
+EXPORTED = ["adapter_*", "config.json", "model.onnx", "model.safetensors", "tokenizer*"]
 LOG_IN = "log in with a token that may write there: hf auth login, or HF_TOKEN"
 T = TypeVar("T")
 
@@ -77,14 +78,22 @@ def fetch(repo: str, kind: str, patterns: list[str], revision: str | None = None
     return Snapshot(Path(folder), Path(folder).name)
 
 
-def push(folder: Path, repo: str, private: bool) -> str:
+def push(folder: Path, repo: str, private: bool, not_pushed: str) -> str:
     """Uploads a folder as a model, with the token of `hf auth login` or HF_TOKEN, into a repository old or new.
+
+    Of an old one, the files of another export go; `not_pushed` stays here: it names folders of this machine.
 
     Gives back its address. Raises: RuntimeError, naming repository and reason.
     """
     try:
-        made = HfApi().create_repo(repo, private=private, exist_ok=True)
-        HfApi().upload_folder(repo_id=made.repo_id, folder_path=folder, commit_message="Upload from lora_agnews")
+        made = HfApi().create_repo(repo, private=private or None, exist_ok=True)  # else as the owner has set it
+        HfApi().upload_folder(
+            repo_id=made.repo_id,
+            folder_path=folder,
+            commit_message="Upload from lora_agnews",
+            ignore_patterns=[not_pushed],
+            delete_patterns=EXPORTED,
+        )
     except HFValidationError as error:
         raise RuntimeError(f"can't push to {repo}: a name on the hub looks like owner/name") from error
     except LocalTokenNotFoundError as error:

@@ -128,7 +128,8 @@ class Classifier:
         ]
 
     def probabilities(self, texts: list[str], done: Callable[[float], None] = lambda rows: None) -> np.ndarray:
-        """(texts, 4) float32, rows in the order of the texts, each the same to 1e-5 whatever stands beside it.
+        """(texts, 4) float32, rows in the order of the texts, each the same to 1e-5 whatever stands beside it
+        (not in half).
 
         `done` is told of rows as they are through; of a part of each, where there are several models.
         """
@@ -171,9 +172,9 @@ def no_load_report() -> Iterator[None]:
                 transformers_logging.enable_progress_bar()
 
 
-def load_classifier(run_dirs: Sequence[Path], base: str | None = None, half: bool = False) -> Classifier:
-    """The run in a directory, or the mean of several; on a GPU, if there is one. Raises: as `open_run` and `Model`."""
-    if not run_dirs:
+def load_classifier(runs: Sequence[Run], half: bool = False) -> Classifier:
+    """One run, or the mean of several; on an NVIDIA GPU, if there is one. Raises: as `Model`."""
+    if not runs:
         raise UserError("load_run needs at least one run directory")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Classifier([Model(open_run(folder, base), device, half=half) for folder in run_dirs])
+    return Classifier([Model(run, device, half=half) for run in runs])

@@ -40,11 +40,11 @@ def whole_file(path: Path) -> Iterator[TextIO]:
 
     Raises: UserError, if it can't be written.
     """
-    target = path.resolve()
+    special = path.exists() and not path.is_file()  # asked of the path as it is: /dev/fd/N leads nowhere else
     with ExitStack() as stack:
         with writable(path):
-            if target.is_dir():
+            if path.is_dir():
                 raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
-            special = target.exists() and not target.is_file()
-            stream = stack.enter_context(target.open("w", encoding="utf-8") if special else writing_whole(target))
+            whole = path.open("w", encoding="utf-8") if special else writing_whole(path.resolve())
+            stream = stack.enter_context(whole)
         yield stream

@@ -30,6 +30,7 @@ class HubServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Answer)
         self.folder = folder
         self.requests: list[str] = []
+        self.visibility: dict[str, str | None] = {}
         self.large: dict[str, bytes] = {}  # what came through LFS, by SHA-256
 
     @property
@@ -83,7 +84,8 @@ class _Answer(BaseHTTPRequestHandler):
             wanted = json.loads(content)
             repo = f"{wanted.get('organization', 'me')}/{wanted['name']}"
             (self.server.folder / "models" / repo).mkdir(parents=True, exist_ok=True)
-            return self._json({"url": f"{self.server.endpoint}/{repo}", "private": wanted.get("private")})
+            self.server.visibility[repo] = wanted.get("visibility")
+            return self._json({"url": f"{self.server.endpoint}/{repo}"})
         if path == "/api/validate-yaml":
             return self._json({"warnings": [], "errors": []})
         asked = UPLOAD.fullmatch(path)
@@ -110,6 +112,8 @@ class _Answer(BaseHTTPRequestHandler):
             value = entry["value"]
             if entry["key"] == "file":
                 (folder / value["path"]).write_bytes(base64.b64decode(value["content"]))
+            elif entry["key"] == "deletedFile":
+                (folder / value["path"]).unlink()
             elif entry["key"] == "lfsFile":
                 (folder / value["path"]).write_bytes(self.server.large[value["oid"]])
         address = f"{self.server.endpoint}/{folder.parent.name}/{folder.name}/commit/{COMMITS['main']}"

@@ -109,7 +109,12 @@ def test_the_terminal_shows_every_metric_with_its_interval_and_method(run_dir: P
     assert "1,000 rows of " in done.stdout
     for text in ("accuracy", "macro-F1", "calibration error", "Wilson", "bootstrap", *LABELS, "confusion.png"):
         assert text in done.stdout
-    assert done.stdout.count("(0.") + done.stdout.count("-)") >= 12 + 16 - done.stdout.count(" -  ")
+    found = evaluated(run_dir)
+    for each in (found["accuracy"], found["macro_f1"], found["calibration_error"]):
+        assert f"{each['low']:.4f} to {each['high']:.4f}" in done.stdout
+    estimates = [each for scores in found["classes"].values() for each in scores.values()]
+    for each in estimates + [each for row in found["shares"] for each in row]:
+        assert each["low"] is None or f"({each['low']:.3f}-{each['high']:.3f})" in done.stdout
 
 
 def test_a_run_without_a_test_split_needs_a_file(run_dir: Path) -> None:

@@ -1,6 +1,7 @@
 """What a run becomes for others: it gives the run's own answers, says what it is, and replaces nothing unasked."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -24,6 +25,7 @@ from test_inference import TEXTS, command
 from lora_agnews import export as exporting
 from lora_agnews import load_run
 from lora_agnews.__main__ import Format
+from lora_agnews.inference import open_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft 0.21
 HEADLINES = TEXTS[:12]
@@ -99,6 +101,7 @@ def test_the_card_says_what_was_done(merged: Path, run_dir: Path) -> None:
     ):
         assert fact in text
     assert json.loads((merged / "export.json").read_text())["result"] == result
+    assert result["config_hash"] in text
     config = json.loads((merged / "config.json").read_text())
     assert config["id2label"] == {"0": "World", "1": "Sports", "2": "Business", "3": "Sci/Tech"}
     assert config["dtype"] == "float32"
@@ -158,11 +161,18 @@ def test_the_command_offers_every_format() -> None:
 def test_an_export_that_answers_otherwise_is_not_kept(
     run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "CLOSE", -1.0)
-    done = command("export", run_dir, "-o", tmp_path / "out", "--format", "adapter")
-    assert done.exit_code == 1
-    assert "the export's logits differ from the run's by" in done.stderr
-    assert list(tmp_path.iterdir()) == []
+    for difference in (1.1e-4, math.nan):
+        monkeypatch.setitem(exporting.FORMATS, "adapter", lambda run, folder, given=difference: given)
+        done = command("export", run_dir, "-o", tmp_path / "out", "--format", "adapter")
+        assert done.exit_code == 1
+        assert "the export's logits differ from the run's by" in done.stderr
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_logits_that_are_no_numbers_differ(run_dir: Path) -> None:
+    run = open_run(run_dir)
+    assert math.isnan(exporting.difference(run, lambda ids, mask: torch.full((len(ids), 4), math.nan)))
+    assert exporting.difference(run, lambda ids, mask: torch.zeros(len(ids), 4)) > 1e-4
 
 
 # the hub
@@ -177,15 +187,22 @@ def hub(tmp_path: Path) -> Iterator[HubServer]:
 def push(run_dir: Path, folder: Path, endpoint: str, token: str, repo: str = "me/news") -> Any:
     hub = {"HF_ENDPOINT": endpoint, "HF_TOKEN": token, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(folder / "home")}
     line = ["-m", "lora_agnews", "export", str(run_dir), "-o", str(folder / "out"), "--format", "adapter"]
-    return run_python(*line, "--push-to-hub", repo, without=("HF_",), **hub)
+    return run_python(*line, "--push-to-hub", repo, "--private", without=("HF_",), **hub)
 
 
 def test_an_export_is_pushed_to_the_hub_whole(run_dir: Path, hub: HubServer, tmp_path: Path) -> None:
+    """In place of an older export, beside what else the repository has; export.json names folders and stays here."""
+    there = hub.folder / "models" / "me" / "news"
+    there.mkdir(parents=True)
+    for name in ("model.safetensors", "config.json", "notes.md"):
+        (there / name).write_text("old")
     done = push(run_dir, tmp_path, hub.endpoint, TOKEN)
     assert done.returncode == 0, done.stderr
     assert f"{hub.endpoint}/me/news" in done.stdout
-    sent = {path.name: path.read_bytes() for path in (hub.folder / "models" / "me" / "news").iterdir()}
-    assert sent == {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    sent = {path.name: path.read_bytes() for path in there.iterdir()}
+    made = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert sent == {name: made[name] for name in made if name != "export.json"} | {"notes.md": b"old"}
+    assert hub.visibility["me/news"] == "private"
     assert "adapter_model.safetensors" in sent
     assert TOKEN not in done.stdout + done.stderr
 
@@ -197,7 +214,7 @@ from lora_agnews.hub import push
 for token, repo in (("hf_of_nobody", "me/news"), ("", "me/news"), (sys.argv[2], "me/too/many")):
     os.environ["HF_TOKEN"] = token
     try:
-        push(Path(sys.argv[1]), repo, private=False)
+        push(Path(sys.argv[1]), repo, private=False, not_pushed="")
     except RuntimeError as error:
         print(error)
 """

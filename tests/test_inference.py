@@ -114,7 +114,9 @@ def test_a_submission_has_each_row_once_in_order_with_the_models_label(
 
 def test_full_adds_text_name_and_probabilities(run_dir: Path, expected: np.ndarray, tmp_path: Path) -> None:
     command("predict", run_dir, lines(tmp_path / "news.txt", TEXTS[:60]), "-o", tmp_path / "out.csv", "--full")
-    for i, row in enumerate(written(tmp_path / "out.csv")):
+    rows = written(tmp_path / "out.csv")
+    assert len(rows) == 60
+    for i, row in enumerate(rows):
         found = [float(row[f"p_{name}"]) for name in ("world", "sports", "business", "sci_tech")]
         assert found == pytest.approx(expected[i].tolist(), abs=1e-5)
         assert (row["ID"], row["text"], row["label_name"]) == (str(i), TEXTS[i], LABELS[int(row["Label"])])
@@ -236,6 +238,7 @@ def test_windows_hold_little_and_keep_the_order(
 
 
 def test_load_run_gives_labels_and_probabilities(classify: Classifier, expected: np.ndarray) -> None:
+    assert len(classify(TEXTS[:60])) == 60
     for i, (label, probabilities) in enumerate(classify(TEXTS[:60])):
         assert label == LABELS[expected[i].argmax()] == max(probabilities, key=probabilities.__getitem__)
         assert list(probabilities) == list(LABELS)
@@ -278,6 +281,13 @@ def test_what_is_written_goes_where_it_should(run_dir: Path, tmp_path: Path) -> 
         assert command("predict", run_dir, news, "-o", tmp_path / "pipe").exit_code == 0
         assert reader.communicate(timeout=20)[0].startswith("ID,Label\n0,")
     assert (tmp_path / "pipe").is_fifo()
+    with (tmp_path / "through").open("w") as stream:
+        assert command("predict", run_dir, news, "-o", f"/dev/fd/{stream.fileno()}").exit_code == 0
+    ends = os.pipe()
+    assert command("predict", run_dir, news, "-o", f"/dev/fd/{ends[1]}").exit_code == 0
+    os.close(ends[1])
+    with os.fdopen(ends[0]) as reading:
+        assert reading.read().startswith("ID,Label\n0,")
 
 
 # where the run's things lie
@@ -342,6 +352,7 @@ BAD_USES: list[tuple[list[str], int, str]] = [
     (["predict", "RUN", "empty.txt"], 2, "empty.txt: no rows"),
     (["evaluate", "RUN", "bad.csv"], 2, "no column label"),
     (["evaluate", "RUN", "labelled.csv", "--errors", "labelled.csv"], 2, "is the labelled file"),
+    (["export", "RUN", "-o", "out", "--private"], 2, "give --push-to-hub OWNER/NAME too"),
     (["evaluate", "RUN", "labelled.csv", "--errors", "none/out.csv"], 2, "none/out.csv: can't be written"),
     (["demo", "RUN", "--port", "70000"], 2, "Invalid value for '--port'"),
     (["predict", "news.csv"], 2, "RUN_DIR"),

@@ -150,10 +150,9 @@ def _json_lines(path: Path) -> Iterator[Any]:
 
 
 def _json_list(path: Path, columns: tuple[str, ...]) -> Iterable[Any]:
+    text = "".join(_lines(path))
     try:
-        content = json.loads("".join(_lines(path)))
-    except (UserError, UnicodeDecodeError):
-        raise
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON: {error}") from error
     if not isinstance(content, list):
