@@ -4,6 +4,7 @@ import os
 
 import gradio
 
+from lora_agnews.config import UserError
 from lora_agnews.console import say
 from lora_agnews.inference import Classifier
 
@@ -19,7 +20,7 @@ FONT = ["ui-sans-serif", "system-ui", "sans-serif"]  # gradio's own come from th
 def serve(classifier: Classifier, name: str, port: int | None) -> None:
     """Answers on the loopback address until Ctrl-C; `port` None: the first free one from 7860 on.
 
-    Raises: OSError, naming the port, if it is taken.
+    Raises: UserError, if the port is taken.
     """
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"  # gradio asks its own page if it is there
 
@@ -39,14 +40,18 @@ def serve(classifier: Classifier, name: str, port: int | None) -> None:
         analytics_enabled=False,
     )
     theme = gradio.themes.Default(font=FONT, font_mono=["ui-monospace", "monospace"])
-    _, address, _ = page.launch(
-        server_name="127.0.0.1",
-        server_port=port,
-        share=False,
-        theme=theme,
-        footer_links=[],
-        quiet=True,
-        prevent_thread_lock=True,
-    )
+    try:
+        _, address, _ = page.launch(
+            server_name="127.0.0.1",
+            server_port=port,
+            share=False,
+            theme=theme,
+            footer_links=[],
+            quiet=True,
+            prevent_thread_lock=True,
+        )
+    except OSError as error:
+        where = f"--port={port}: it is" if port else "the ports from 7860 on are"
+        raise UserError(f"{where} taken; choose a free one: --port N") from error
     say(f"{address} (Ctrl-C ends it)")
     page.block_thread()

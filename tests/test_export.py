@@ -243,6 +243,17 @@ def test_a_push_to_a_hub_out_of_reach_says_so_and_keeps_the_folder(run_dir: Path
 
 
 @pytest.mark.slow
+def test_a_port_that_is_taken_is_told(run_dir: Path) -> None:
+    pytest.importorskip("gradio", reason='pip install -e ".[demo]"')
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run_python("-m", "lora_agnews", "demo", str(run_dir), "--port", str(port))
+    assert done.returncode == 2
+    assert f"--port={port}: it is taken; choose a free one: --port N" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
 def test_the_page_answers_on_the_loopback_address_alone_and_asks_no_network(run_dir: Path) -> None:
     """In a headless Chromium."""
     pytest.importorskip("gradio", reason='pip install -e ".[demo]"')

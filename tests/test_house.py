@@ -28,7 +28,7 @@ LAYERS = {  # module or package of ours -> what it may import of ours
     "submission": {"config", "data", "scores"},
     "output": {"config", "result"},
     "export": {"config", "data", "inference", "model", "result"},
-    "demo": {"console", "inference"},
+    "demo": {"config", "console", "inference"},
     "lock": {"config"},
     "ranking": {"config", "lock", "result"},
     "report": {"budget", "config", "keys", "launch", "ranking", "result"},
