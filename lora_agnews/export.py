@@ -203,6 +203,8 @@ def _save_tokenizer(model: Model, folder: Path) -> None:
 def _write_card(run: Run, folder: Path, usage: str, library: str) -> None:
     """README.md, with what a model's page on the hub reads of it in front."""
     result, config, base = run.result, run.config, run.config.model.name
+    if result.data["model"].startswith("folder:"):
+        base = Path(base).name  # a page on the hub need not tell the folders of this machine
     metrics = {key: value for key, value in result.metrics.items() if key in ("test/accuracy", "test/macro_f1")}
     meta: dict[str, Any] = {"library_name": library, "pipeline_tag": "text-classification", "tags": ["lora", "ag_news"]}
     if result.data["model"].startswith("hub:"):
@@ -213,7 +215,7 @@ def _write_card(run: Run, folder: Path, usage: str, library: str) -> None:
     source = ", ".join(Path(origin).name for origin in result.data["source"].split(", "))
     environment, lora = result.environment, config.model.lora
     facts = {
-        "base": result.data["model"],
+        "base": base if base != config.model.name else result.data["model"],
         "adapters": f"r={lora.r}, alpha={lora.alpha}, {spelled(lora.target_modules)}; head: {config.model.head}",
         "trained": f"{trainable:,} of {total:,} parameters; the limit is {result.budget['limit']:,}",
         "data": f"{source}: {result.data['train']:,} training rows, seed {result.seed}",

@@ -107,6 +107,21 @@ def test_the_card_says_what_was_done(merged: Path, run_dir: Path) -> None:
     assert config["dtype"] == "float32"
 
 
+def test_the_card_does_not_tell_where_a_base_model_lay(run_dir: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run_dir, tmp_path / "run"))
+    result = json.loads((copy / "result.json").read_text())
+    result["data"]["model"] = "folder:/home/somebody/encoder"
+    (copy / "result.json").write_text(json.dumps(result))
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config["model"]["name"] = "/home/somebody/encoder"
+    (copy / "config.yaml").write_text(yaml.safe_dump(config))
+    assert command("export", copy, "-o", tmp_path / "out", "--base", "tiny").exit_code == 0
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "encoder with LoRA" in card
+    assert "| base | encoder |" in card
+    assert "/home/somebody" not in card
+
+
 def test_an_adapter_export_answers_in_plain_peft(run_dir: Path, expected: np.ndarray, tmp_path: Path) -> None:
     done = command("export", run_dir, "-o", tmp_path / "adapter", "--format", "adapter")
     assert done.exit_code == 0, done.output
