@@ -1,51 +1,31 @@
-"""Train one run, or with -m one run for each point: python train.py [-m] [key=value ...]"""
+"""Train one run, or with -m one run per point of a sweep: python train.py [-m] [key=value ...]"""
 
 import sys
-from contextlib import suppress
-from pathlib import Path
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from lora_agnews.config import TrainConfig, UserError
-from lora_agnews.launch import begin_multirun, check_command_line, fail, load_config, refuse
-from lora_agnews.lock import Busy
-from lora_agnews.resume import enter
-from lora_agnews.sweep.board import Board
-
-succeeded: list[bool] = []
-begun: tuple[TrainConfig, Path | None] | None = None  # the run that is continued, and its checkpoint
-board: Board | None = None  # of a multirun
+from lora_agnews.config.command_line import check_command_line
+from lora_agnews.config.hydra_job import current_job
+from lora_agnews.results.monitor import MONITOR
+from lora_agnews.sweeps.multirun import run_in_multirun
+from lora_agnews.terminal.console import exit_on_error
+from lora_agnews.training.run import run
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
-def train(values: DictConfig) -> float | None:
-    from lora_agnews.experiment import run_experiment  # torch loads once the command line is known to be good
-
-    run_dir = Path(HydraConfig.get().runtime.output_dir)
-    if board:
-        with suppress(Busy):
-            return board.run(load_config(values), run_dir).metrics.get("val/accuracy")
-        return None
-    try:
-        result = run_experiment(*begun, run_dir) if begun else run_experiment(load_config(values), None, run_dir)
-    except UserError as error:
-        refuse(error, run_dir)
-    succeeded.append(result.succeeded)
-    return result.metrics.get("val/accuracy")
+def main(values: DictConfig) -> float | None:
+    """Train one run and return its monitored metric, which Hydra's sweepers optimise."""
+    with exit_on_error(), current_job(values) as job:
+        if job.sweep_dir:
+            return run_in_multirun(job.config, job.run_dir, job.sweep_dir)
+        result = run(job.config, job.run_dir)
+    if not result.succeeded:
+        sys.exit(1)  # Hydra does not pass the return value of a single run on
+    return result.metrics[MONITOR.key]
 
 
 if __name__ == "__main__":
-    line = check_command_line("train")
-    try:
-        begun = enter(line.resume, line.overrides) if line.resume else None
-        board = Board(*begin_multirun(line.overrides)) if line.multirun else None
-        train()
-    except UserError as error:
-        fail(str(error), status=2)
-    except KeyboardInterrupt:
-        if board:
-            board.conclude()
-        sys.exit(130)
-    sys.exit(board.conclude() if board else 0 if all(succeeded) else 1)
+    with exit_on_error():
+        check_command_line(sys.argv[1:])
+        main()

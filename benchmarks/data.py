@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.train import SHIPPED_ROWS
 from lora_agnews.data.datamodule import AGNewsDataModule
 from lora_agnews.model.build import load_tokenizer
-from lora_agnews.model.encoder import locate
+from lora_agnews.model.encoder import find_encoder
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--train-file", default=SHIPPED_ROWS)
     parser.add_argument("--batch-size", type=int, default=32)
     args = parser.parse_args()
-    tokenizer = load_tokenizer(locate(args.model, None), 256)
+    tokenizer = load_tokenizer(find_encoder(args.model, None), 256)
 
     def prepare(cache: str, bucket: int) -> tuple[AGNewsDataModule, float]:
         began = time.perf_counter()

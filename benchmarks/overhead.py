@@ -22,16 +22,16 @@ from torch.utils.data import DataLoader
 from transformers import RobertaConfig, RobertaForMaskedLM
 
 from benchmarks.train import SHIPPED_ROWS
+from lora_agnews.config.compose import compose_config
 from lora_agnews.data.batches import Batch
 from lora_agnews.data.datamodule import AGNewsDataModule
-from lora_agnews.experiment import run_experiment
-from lora_agnews.launch import check_overrides
-from lora_agnews.model.allocation import Lora
-from lora_agnews.model.build import build_model, compute_only_first_token_in_last_layer, load_tokenizer
-from lora_agnews.model.encoder import locate
-from lora_agnews.model.shape import read_folder
-from lora_agnews.task import parameter_groups
-from lora_agnews.tracking import Stopwatch
+from lora_agnews.model.architecture import read_architecture_folder
+from lora_agnews.model.build import build_model, keep_first_token_in_last_layer, load_tokenizer
+from lora_agnews.model.encoder import find_encoder
+from lora_agnews.model.lora import LoraSpec
+from lora_agnews.training.callbacks import Stopwatch
+from lora_agnews.training.run import run
+from lora_agnews.training.task import parameter_groups
 
 SHORT = [f"data.train_file={SHIPPED_ROWS}", "data.max_length=8", "data.batch_size=4", "data.eval_batch_size=512"]
 SHORT += ["trainer.precision=32-true", "logger.wandb=disabled"]
@@ -39,7 +39,7 @@ SHORT += ["trainer.precision=32-true", "logger.wandb=disabled"]
 
 def one_layer(folder: Path) -> None:
     """An encoder of random weights with the tokenizer of `tiny`."""
-    shutil.copytree(locate("tiny", None).folder, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    shutil.copytree(find_encoder("tiny", None).folder, folder, ignore=shutil.ignore_patterns("*.safetensors"))
     config = json.loads((folder / "config.json").read_text())
     config |= {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
     RobertaForMaskedLM(RobertaConfig(**config)).save_pretrained(folder)
@@ -47,17 +47,17 @@ def one_layer(folder: Path) -> None:
 
 def through_lightning(model: Path, steps: int) -> float:
     """Milliseconds a step, validation left out."""
-    config = check_overrides("train", [f"model.name={model}", *SHORT, f"trainer.max_steps={steps}"])
+    config = compose_config("train", [f"model.name={model}", *SHORT, f"trainer.max_steps={steps}"])
     with tempfile.TemporaryDirectory() as folder:
-        return 1000 / run_experiment(config, None, Path(folder)).throughput["steps_per_second"]
+        return 1000 / run(config, None, Path(folder)).throughput["steps_per_second"]
 
 
 def parts(model: Path) -> tuple[nn.Module, DataLoader[Batch], torch.optim.Optimizer]:
-    config, encoder = check_overrides("train", [f"model.name={model}", *SHORT]), locate(str(model), None)
+    config, encoder = compose_config("train", [f"model.name={model}", *SHORT]), find_encoder(str(model), None)
     data = AGNewsDataModule(load_tokenizer(encoder, 8), **asdict(config.data), seed=0)
     data.setup()
-    built = build_model(encoder, Lora.of(config.model), 0)
-    compute_only_first_token_in_last_layer(built, read_folder(encoder.name, encoder.folder))
+    built = build_model(encoder, LoraSpec.of(config.model), 0)
+    keep_first_token_in_last_layer(built, read_architecture_folder(encoder.name, encoder.folder))
     return built, data.train_dataloader(), torch.optim.Adam(parameter_groups(built, 7e-4, 1.0), weight_decay=0.003)
 
 

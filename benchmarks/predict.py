@@ -27,7 +27,7 @@ REFERENCE += ["trainer.precision=32-true"]
 
 def ours(args: argparse.Namespace, texts: list[str]) -> tuple[float, list[int]]:
     """What `python -m lora_agnews predict` does between reading and writing."""
-    from lora_agnews.inference import load_classifier, open_run
+    from lora_agnews.inference.classifier import load_classifier, open_run
 
     classifier = load_classifier([open_run(args.run)], half=args.half)
     began = time.perf_counter()

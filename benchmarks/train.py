@@ -30,10 +30,10 @@ Found = dict[str, Any]
 
 def ours(args: argparse.Namespace) -> Found:
     """The reference recipe as `train.py` runs it; its stopwatch leaves validation out."""
+    from lora_agnews.config.compose import compose_config
     from lora_agnews.data.source import read_file
     from lora_agnews.data.split import stratified_split
-    from lora_agnews.experiment import run_experiment
-    from lora_agnews.launch import check_overrides
+    from lora_agnews.training.run import run
 
     chosen, _ = stratified_split(read_file(Path(args.train_file)).labels, args.val_fraction, args.seed)
     batches, longer = -(-len(chosen) // args.batch_size), args.steps * 3 // 2
@@ -45,9 +45,9 @@ def ours(args: argparse.Namespace) -> Found:
     values += [f"trainer.max_steps={longer}", f"trainer.val_check_interval={args.steps // CHECKS / batches}"]
     values += [f"trainer.precision={args.precision}", f"trainer.compile={args.compile}", "logger.wandb=disabled"]
     values += ["trainer.early_stopping_patience=0", "trainer.max_epochs=1"]
-    config = check_overrides("train", [where, f"data.train_file={args.train_file}", *values])
+    config = compose_config("train", [where, f"data.train_file={args.train_file}", *values])
     with tempfile.TemporaryDirectory() as folder:
-        speed = run_experiment(config, None, Path(folder)).throughput
+        speed = run(config, None, Path(folder)).throughput
         with (Path(folder) / "metrics.csv").open(newline="") as stream:
             rows = [row for row in csv.DictReader(stream) if row["val/loss"]]
     curve = {int(row["step"]) + 1: (float(row["val/loss"]), float(row["val/accuracy"])) for row in rows}
@@ -76,9 +76,9 @@ def peer(args: argparse.Namespace, grouped: bool) -> Found:
 
     from lora_agnews.data.source import read_file
     from lora_agnews.data.split import stratified_split
-    from lora_agnews.model.encoder import locate
+    from lora_agnews.model.encoder import find_encoder
 
-    folder = locate(args.model, None).folder
+    folder = find_encoder(args.model, None).folder
     rows, tokenizer = read_file(Path(args.train_file)), AutoTokenizer.from_pretrained(folder)
 
     def encode(chosen: Any) -> list[dict[str, Any]]:
@@ -182,11 +182,11 @@ def report(args: argparse.Namespace, rounds: list[dict[str, Found]]) -> None:
     tokens = median(OURS, "tokens_per_second")
     print(f"ours: {tokens:,.0f} real tokens/s", end="")
     if args.peak_tflops:
-        from lora_agnews.model.encoder import locate
-        from lora_agnews.model.shape import read_folder
+        from lora_agnews.model.architecture import read_architecture_folder
+        from lora_agnews.model.encoder import find_encoder
 
-        encoder = locate(args.model, None)
-        linears = read_folder(encoder.name, encoder.folder).linears.items()
+        encoder = find_encoder(args.model, None)
+        linears = read_architecture_folder(encoder.name, encoder.folder).linears.items()
         weights = sum(out * inputs for name, (out, inputs) in linears if ".layer." in name)
         print(f", {4 * weights * tokens / args.peak_tflops / 1e12:.1%} of the device's matrix peak", end="")
     print()
@@ -213,7 +213,7 @@ def main() -> None:
         parser.error(f"--steps={args.steps}: a multiple of {CHECKS} is needed")
     if args.one:
         found = ours(args) if args.one == OURS else peer(args, grouped=args.one != PEER)
-        from lora_agnews.tracking import Stopwatch
+        from lora_agnews.training.callbacks import Stopwatch
 
         print(json.dumps(found | {"peak_memory_bytes": Stopwatch().throughput(0)["peak_memory_bytes"]}))
         return

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lora_agnews.inference import Classifier
+    from lora_agnews.inference.classifier import Classifier
 
 __version__ = "0.1.0"
 
@@ -15,6 +15,6 @@ def load_run(*run_dirs: str | Path, base: str | None = None) -> "Classifier":
     Several directories: the mean of their probabilities. `base`: a local copy of the base model, where the run's own
     can't be had. Raises: ValueError, if there is no finished run; RuntimeError, if the base model can't be had.
     """
-    from lora_agnews.inference import load_classifier, open_run  # torch: seconds that other commands need not wait
+    from lora_agnews.inference.classifier import load_classifier, open_run
 
     return load_classifier([open_run(Path(run_dir), base) for run_dir in run_dirs])

@@ -1,43 +1,38 @@
-"""python -m lora_agnews COMMAND: what one does beside training."""
+"""The commands beside training: python -m lora_agnews COMMAND. Each one is a short function; --help teaches it."""
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lora_agnews import console, ranking
-from lora_agnews import plan as planning
 from lora_agnews.budget import Budget
-from lora_agnews.config import TrainConfig, UserError
-from lora_agnews.launch import Points, fail, load_space
-from lora_agnews.output import whole_file, writable, writing
+from lora_agnews.config.choices import ExportFormat
+from lora_agnews.config.points import Points, expand_points
+from lora_agnews.config.schema import TrainConfig
+from lora_agnews.errors import UserError
+from lora_agnews.files import checked_write, output_file, output_stream
+from lora_agnews.model import plan as planning
+from lora_agnews.results import ranking
+from lora_agnews.results.monitor import MONITOR
+from lora_agnews.terminal import console, tables
 
 FORMATS = ".csv, .tsv, .json, .jsonl, .parquet, .txt, .pkl"
-RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="of a finished run")]
+RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="directory of a finished run")]
 RunDirs = Annotated[
-    list[Path], typer.Argument(metavar="RUN_DIR...", help="of finished runs; several: their mean probability")
+    list[Path],
+    typer.Argument(metavar="RUN_DIR...", help="directories of finished runs; probabilities of several are averaged"),
 ]
+Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="runs, sweeps and studies, in any mix")]
 Base = Annotated[
-    str | None, typer.Option(metavar="FOLDER", help="a local copy of the base model, if the run's is out of reach")
+    str | None, typer.Option(metavar="FOLDER", help="local copy of the base model, if the run's can't be fetched")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="for scripts")]
-
-
-class Format(StrEnum):
-    """Of an export."""
-
-    adapter = "adapter"
-    merged = "merged"
-    onnx = "onnx"
-
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -48,24 +43,12 @@ def commands() -> None:
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Ends with one message: status 2 for what the user gave, 1 for what went wrong, 130 for Ctrl-C.
-
-    SIGTERM ends it as Ctrl-C does, so that nothing half written stays.
-    """
+def command() -> Iterator[None]:
+    """Exit with one message on an error. SIGTERM ends a command as Ctrl-C does, so that no half-written file stays."""
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read the output has enough: `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
-    except (UserError, RuntimeError, OSError) as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
-            raise
-        fail(str(error), status=2 if isinstance(error, UserError) else 1)
-    except KeyboardInterrupt:
-        fail("interrupted", status=130)
+        with console.exit_on_error():
+            yield
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -74,146 +57,145 @@ def told() -> Iterator[None]:
 def budget(
     overrides: Annotated[list[str] | None, typer.Argument(help="overrides of train.py: model=tiny lora.r=4")] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="a row for each point; several values (lora.r=1,2,4) imply it")
+        bool, typer.Option("--plan", help="one row per point; implied by several values such as lora.r=1,2,4")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """What `python train.py OVERRIDES` would train, part by part, and the largest r that fits. Loads no weights.
+    """Show what `python train.py OVERRIDES` would train, part by part, and the largest r that fits. Loads no weights.
 
     Exit status: 0 if the run, or at least one point of the plan, fits; 1 if not; 2 if it can't be built.
     """
-    with told():
-        points = load_space(overrides or [])
-        fits = _plan(points, as_json) if plan or points[0][0] else _budget(points[0][1], as_json)
+    with command():
+        points = expand_points(overrides or [])
+        fits = _show_plan(points, as_json) if plan or points[0][0] else _show_budget(points[0][1], as_json)
     raise typer.Exit(0 if fits else 1)
 
 
 @app.command()
 def compare(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="runs, sweeps, studies, in any mix")],
-    sort: Annotated[
-        str, typer.Option(help="val/accuracy, test/accuracy, parameters, seconds, or a key that varies")
-    ] = (ranking.CHOSEN_BY),
-    as_csv: Annotated[bool, typer.Option("--csv", help="for spreadsheets")] = False,
+    folders: Folders,
+    sort: Annotated[str, typer.Option(help=f"{', '.join(ranking.SORT_KEYS)}, or a key that varies")] = MONITOR.key,
+    as_csv: Annotated[bool, typer.Option("--csv", help="print CSV for spreadsheets")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Leaderboard of runs: those that differ only by seed are one row, mean ± std, chosen by validation.
+    """Show a leaderboard of runs. Runs that differ only by seed are one row, mean ± std, ranked by validation.
 
     Failed, partial and over-budget runs are listed and never counted. Exit status: 2 for a directory without a run.
     """
-    with told():
+    with command():
         rows = ranking.rank(ranking.find_runs(folders), sort)
-    if as_json:
-        print(json.dumps([row.to_dict() for row in rows], indent=2))
-    elif as_csv:
-        sys.stdout.write(ranking.to_csv(rows))
-    else:
-        console.show_ranking(rows)
+        if as_json:
+            console.print_data(json.dumps([row.to_dict() for row in rows], indent=2) + "\n")
+        elif as_csv:
+            console.print_data(ranking.to_csv(rows))
+        else:
+            tables.show_ranking(rows)
 
 
 @app.command()
 def report(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="runs, sweeps, studies, in any mix")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="the page")] = Path("report.html"),
+    folders: Folders,
+    output: Annotated[Path, typer.Option("--output", "-o", help="the HTML file")] = Path("report.html"),
 ) -> None:
-    """One self-contained page of runs: leaderboard, Pareto front, curves, effects, commands. No network to read it.
+    """Write one self-contained page: leaderboard, Pareto front, curves, effects, commands. Reading it needs no network.
 
     Exit status: 2 for a directory without a run.
     """
-    from lora_agnews.report import write_report
+    from lora_agnews.results.report import write_report
 
-    with told():
+    with command():
         rows = ranking.rank(ranking.find_runs(folders))
         names = [folder.resolve().name for folder in folders]
-        with writable(output):
+        with checked_write(output):
             write_report(rows, output, ", ".join(names) if len(names) < 4 else f"{len(names)} directories")
-    console.say(str(output))
+    console.print_line(str(output))
 
 
 @app.command()
 def evaluate(
     run_dir: RunDir,
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="labelled; else the run's test split")] = None,
-    errors: Annotated[Path | None, typer.Option(metavar="FILE", help="a CSV of the rows that were missed")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="labelled file; default: the run's test split")
+    ] = None,
+    errors: Annotated[Path | None, typer.Option(metavar="FILE", help="write misclassified rows to this CSV")] = None,
     base: Base = None,
     as_json: AsJson = False,
 ) -> None:
-    """Accuracy, F1, confusion and calibration of a finished run, each with a 95% interval, and pictures of them.
+    """Show accuracy, F1, confusion matrix and calibration of a finished run with 95% intervals, and draw pictures.
 
     On the run's own test split the numbers are those of its result.json. The pictures go to RUN_DIR/figures.
     """
-    with told(), ExitStack() as files:
-        from lora_agnews import evaluation
-        from lora_agnews.inference import open_run
-        from lora_agnews.submission import write_errors
+    with command(), ExitStack() as files:
+        from lora_agnews.inference import evaluation
+        from lora_agnews.inference.classifier import open_run
+        from lora_agnews.inference.submission import write_errors
 
         run = open_run(run_dir, base)
         rows = evaluation.rows_to_evaluate(run, file)
         if errors and errors.resolve() == Path(rows.origin).resolve():
             raise UserError(f"--errors={errors}: is the labelled file")
-        missed = files.enter_context(whole_file(errors)) if errors else None  # before the work begins
-        model = evaluation.load_as_it_ran(run)
-        with console.counting("evaluating", len(rows)) as done:
+        errors_stream = files.enter_context(output_file(errors)) if errors else None  # checked before the work begins
+        model = evaluation.load_in_run_precision(run)
+        with console.progress_bar("evaluating", len(rows)) as done:
             found, probabilities = evaluation.evaluate(model, rows, done)
         if file is None:
             for difference in evaluation.differences(found.metrics, run.result):
-                console.notice(difference)
+                console.note(difference)
         if as_json:
-            print(json.dumps(found.to_dict(), indent=2))
+            console.print_data(json.dumps(found.to_dict(), indent=2) + "\n")
         else:
-            console.say(f"{run_dir} on {len(rows):,} rows of {rows.origin}\n")
-            console.show_evaluation(found)
+            console.print_line(f"{run_dir} on {len(rows):,} rows of {rows.origin}\n")
+            tables.show_evaluation(found)
         written = list[str]()
         try:
             name = file.name if file else ""
-            pictures = evaluation.draw(found, probabilities, rows.labels, run_dir / "figures", name)
-            written += map(str, pictures)
+            written += map(str, evaluation.draw(found, probabilities, rows.labels, run_dir / "figures", name))
         except OSError as error:
-            console.notice(f"no pictures: {run_dir / 'figures'} can't be written ({error.strerror})")
-        if missed:
-            written.append(f"{errors} ({write_errors(missed, rows, probabilities):,} rows)")
+            console.note(f"no pictures: {run_dir / 'figures'} can't be written ({error.strerror})")
+        if errors_stream:
+            written.append(f"{errors} ({write_errors(errors_stream, rows, probabilities):,} rows)")
     if not as_json:
-        console.say("\n" + "\n".join(written))
+        console.print_line("\n".join(written))
 
 
 @app.command()
 def predict(
     run_dirs: RunDirs,
     file: Annotated[str, typer.Argument(metavar="FILE", help=f"{FORMATS}; - reads lines from stdin")],
-    output: Annotated[str, typer.Option("--output", "-o", metavar="OUT.csv", help="- is stdout")] = "-",
-    text_column: Annotated[str, typer.Option(help="of a file that has columns")] = "text",
-    full: Annotated[bool, typer.Option("--full", help="text, label name and probabilities besides")] = False,
+    output: Annotated[str, typer.Option("--output", "-o", metavar="OUT.csv", help="- writes to stdout")] = "-",
+    text_column: Annotated[str, typer.Option(help="column with the texts, if the file has columns")] = "text",
+    full: Annotated[bool, typer.Option("--full", help="also write text, label name and probabilities")] = False,
     half: Annotated[bool, typer.Option("--half", help="faster on a GPU; probabilities to two digits only")] = False,
     base: Base = None,
 ) -> None:
-    """Labels for the texts of a file: a CSV with the header ID,Label, IDs from 0 in the file's order, labels 0 to 3.
+    """Classify the texts of a file: a CSV with the header ID,Label, IDs from 0 in the file's order, labels 0 to 3.
 
-    Rows may be many, empty or long. OUT.csv appears when it is whole.
+    Files of any size and texts of any length are accepted. OUT.csv appears when it is complete.
     """
-    with told():
-        from lora_agnews.data.files import whole_lines
+    with command():
+        from lora_agnews.data.formats import decode_lines
         from lora_agnews.data.source import read_texts
-        from lora_agnews.inference import load_classifier, open_run
-        from lora_agnews.submission import write_predictions
+        from lora_agnews.inference.classifier import load_classifier, open_run
+        from lora_agnews.inference.submission import write_predictions
 
         runs = [open_run(run_dir, base) for run_dir in run_dirs]
         if file == "-":
             if sys.stdin is None:
                 raise UserError("-: stdin is closed")
-            texts, rows = whole_lines(sys.stdin.buffer, "stdin"), None
+            texts, rows = decode_lines(sys.stdin.buffer, "stdin"), None
         else:
             if output != "-" and Path(output).resolve() == Path(file).resolve():
                 raise UserError(f"--output={output}: is the file with the texts")
-            rows = sum(1 for _ in read_texts(Path(file), text_column))  # a bad row is told before the work begins
+            rows = sum(1 for _ in read_texts(Path(file), text_column))  # reports a bad row before the work begins
             if rows == 0:
                 raise UserError(f"{file}: no rows")
             texts = read_texts(Path(file), text_column)
-        with writing(output) as stream:
+        with output_stream(output) as stream:
             classifier = load_classifier(runs, half)
-            with console.counting("predicting", rows) as done:
+            with console.progress_bar("predicting", rows) as done:
                 number = write_predictions(stream, classifier.stream(texts, done), full)
     if output != "-":
-        console.say(f"{output}: {number:,} rows")
+        console.print_line(f"{output}: {number:,} rows")
 
 
 @app.command()
@@ -221,78 +203,79 @@ def export(
     run_dir: RunDir,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="a new folder")],
     kind: Annotated[
-        Format, typer.Option("--format", help="PEFT adapter, transformers model without PEFT, or ONNX")
-    ] = Format.merged,
-    force: Annotated[bool, typer.Option("--force", help="replace an export that lies there")] = False,
+        ExportFormat, typer.Option("--format", help="PEFT adapter, transformers model without PEFT, or ONNX")
+    ] = ExportFormat.MERGED,
+    force: Annotated[bool, typer.Option("--force", help="replace an earlier export")] = False,
     repo: Annotated[
-        str | None, typer.Option("--push-to-hub", metavar="OWNER/NAME", help="upload it, with your Hugging Face token")
+        str | None, typer.Option("--push-to-hub", metavar="OWNER/NAME", help="upload it with your Hugging Face token")
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="the repository, if it is a new one")] = False,
+    private: Annotated[bool, typer.Option("--private", help="make a new repository private")] = False,
     base: Base = None,
 ) -> None:
-    """A finished run as a folder for others, with a model card; its logits are checked on real rows first.
+    """Export a finished run as a folder with a model card. Its logits are compared with the run's on real rows first.
 
-    onnx needs more packages: pip install -e ".[onnx]". Nothing is left of an export that fails.
+    The format onnx needs more packages: pip install -e ".[onnx]". An export that fails leaves nothing behind.
     """
-    with told():
-        from lora_agnews import export as exporting
+    with command():
         from lora_agnews.hub import push
-        from lora_agnews.inference import open_run
+        from lora_agnews.inference import export as exporting
+        from lora_agnews.inference.classifier import open_run
 
         if private and not repo:
             raise UserError("--private: is for a repository; give --push-to-hub OWNER/NAME too")
-        difference = exporting.export(open_run(run_dir, base), kind.value, output, force)
-        console.say(
-            f"{output}: {kind.value}, logits within {difference:.1e} of the run's on {exporting.CHECKED_ROWS} rows"
-        )
+        difference = exporting.export(open_run(run_dir, base), kind, output, force)
+        rows = exporting.CHECKED_ROWS
+        console.print_line(f"{output}: {kind}, logits within {difference:.1e} of the run's on {rows} rows")
         if repo:
-            console.say(push(output, repo, private, exporting.MARK))
+            console.print_line(push(output, repo, private, exporting.MARK))
 
 
 @app.command()
 def demo(
     run_dirs: RunDirs,
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="else the first free one from 7860 on", show_default=False)
+        int | None, typer.Option(min=1, max=65535, help="default: the first free one from 7860", show_default=False)
     ] = None,
     base: Base = None,
 ) -> None:
-    """A page to try headlines on a run, on this machine's loopback address alone; Ctrl-C ends it.
+    """Serve a page to try headlines on a run, on this machine's loopback address only. Ctrl-C ends it.
 
     Needs one more package: pip install -e ".[demo]".
     """
-    with told():
+    with command():
         if find_spec("gradio") is None:
             raise RuntimeError('demo needs one more package: pip install -e ".[demo]"')
-        from lora_agnews.demo import serve
-        from lora_agnews.inference import load_classifier, open_run
+        from lora_agnews.inference.classifier import load_classifier, open_run
+        from lora_agnews.inference.demo import serve
 
         classifier = load_classifier([open_run(run_dir, base) for run_dir in run_dirs])
         serve(classifier, ", ".join(run_dir.resolve().name for run_dir in run_dirs), port)
 
 
-def _budget(config: TrainConfig, as_json: bool) -> bool:
+def _show_budget(config: TrainConfig, as_json: bool) -> bool:
     predicted, ranks = planning.predict(config), planning.ranks(config)
     for note in planning.notes(config):
-        console.notice(note)
+        console.note(note)
     if as_json:
-        print(json.dumps({"model": config.model.name} | predicted.to_dict() | {"largest_r": ranks}))
+        values = {"model": config.model.name} | predicted.to_dict() | {"largest_r": ranks}
+        console.print_data(json.dumps(values) + "\n")
     else:
-        console.show_budget(predicted, config.model.name)
-        console.show_layers(predicted)
-        console.show_ranks(ranks)
+        tables.show_budget(predicted, config.model.name)
+        tables.show_layers(predicted)
+        tables.show_ranks(ranks)
     return predicted.fits
 
 
-def _plan(points: Points, as_json: bool) -> bool:
+def _show_plan(points: Points, as_json: bool) -> bool:
     budgets = planning.plan(config for _, config in points)
     if as_json:
-        found = [b.to_dict() if isinstance(b, Budget) else {"error": str(b)} for b in budgets]
-        print(json.dumps([{"overrides": point} | each for (point, _), each in zip(points, found, strict=True)]))
+        found = [each.to_dict() if isinstance(each, Budget) else {"error": str(each)} for each in budgets]
+        values = [{"overrides": point} | each for (point, _), each in zip(points, found, strict=True)]
+        console.print_data(json.dumps(values) + "\n")
     else:
-        fitting = console.show_plan([(point, b) for (point, _), b in zip(points, budgets, strict=True)])
-        console.out.print(f"{len(points)} points, {fitting} fit", highlight=False)
-    return any(isinstance(b, Budget) and b.fits for b in budgets)
+        fitting = tables.show_plan([(point, each) for (point, _), each in zip(points, budgets, strict=True)])
+        console.print_line(f"{len(points)} points, {fitting} fit")
+    return any(isinstance(each, Budget) and each.fits for each in budgets)
 
 
 if __name__ == "__main__":

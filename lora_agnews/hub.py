@@ -1,4 +1,4 @@
-"""Files from and to the Hugging Face hub, or a clear word on what could not be fetched or pushed."""
+"""Fetch files from the Hugging Face hub and upload to it, with one clear error for everything that can go wrong."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -18,52 +18,42 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils.tqdm import enable_progress_bars, tqdm
 
+from lora_agnews.errors import FetchError
+
 SECONDS_TO_ANSWER = 4  # a hub that has not answered by then counts as unreachable
-WAYS_OUT = """\
-Two ways out without the hub:
-  python train.py experiment=quickstart                             the shipped model and data
-  python train.py model.name=/local/dir data.train_file=train.csv   your own copies"""
 EXPORTED = ["adapter_*", "config.json", "model.onnx", "model.safetensors", "tokenizer*"]
 LOG_IN = "log in with a token that may write there: hf auth login, or HF_TOKEN"
 T = TypeVar("T")
 
 
-class Unfetched(RuntimeError):
-    """Something of the hub's is not to be had; `what` and why, and in the message the ways out of a training run."""
-
-    def __init__(self, repo: str, kind: str, why: str) -> None:
-        self.what = f"could not fetch the {kind} {repo}: {why}"
-        super().__init__(f"{self.what}.\n{WAYS_OUT}")
-
-
 @dataclass(frozen=True)
 class Snapshot:
-    """A local folder with files of a hub repository, at the commit it was fetched at."""
+    """A local folder with files of a hub repository at one commit."""
 
     folder: Path
     commit: str
 
 
 def fetch(repo: str, kind: str, patterns: list[str], revision: str | None = None) -> Snapshot:
-    """Files of a hub repository (`kind`: model or dataset) that match, from the cache where they are there already.
+    """Fetch the files of a hub repository (`kind`: model or dataset) that match the patterns. Cached files are reused.
 
-    The hub is asked which commit is current; without an answer the one last fetched is taken.
-    Raises: Unfetched, naming repository and reason, if neither hub nor cache has all of them.
+    The hub is asked for the current commit. If it does not answer, the commit that was fetched last is used.
+    Raises: FetchError, naming repository and reason, if neither the hub nor the cache has all files.
     """
     unreachable = ""
     try:
-        _in_time(lambda: HfApi().repo_info(repo, repo_type=kind, revision=revision, timeout=SECONDS_TO_ANSWER))
+        _with_timeout(lambda: HfApi().repo_info(repo, repo_type=kind, revision=revision, timeout=SECONDS_TO_ANSWER))
     except RevisionNotFoundError as error:
-        raise Unfetched(repo, kind, f"it has no revision {revision}") from error
+        raise FetchError(repo, kind, f"it has no revision {revision}") from error
     except RepositoryNotFoundError as error:
-        raise Unfetched(repo, kind, "the hub has no such repository, or it is private") from error
+        raise FetchError(repo, kind, "the hub has no such repository, or it is private") from error
     except HFValidationError as error:
-        raise Unfetched(repo, kind, "the hub has no such names; they look like owner/name") from error
-    except (httpx2.HTTPError, OSError) as error:  # OSError: offline mode and every answer but yes or no
+        raise FetchError(repo, kind, "the hub has no such names; they look like owner/name") from error
+    except (httpx2.HTTPError, OSError) as error:  # OSError: offline mode, and any answer that is not clear
         unreachable = f"the hub can't be reached ({type(error).__name__}) and the cache lacks it"
-    enable_progress_bars("huggingface_hub")  # transformers takes the hub's with its own
+    enable_progress_bars("huggingface_hub")  # transformers disables them together with its own
     try:
-        # Given the revision, not its commit: only so does the cache remember which commit a branch stood at.
+        # Pass the revision, not its commit: only then does the cache remember the commit of a branch.
         folder = snapshot_download(
             repo,
             repo_type=kind,
@@ -74,19 +64,18 @@ def fetch(repo: str, kind: str, patterns: list[str], revision: str | None = None
         )
     except (httpx2.HTTPError, OSError) as error:
         why = unreachable or f"the download broke off ({type(error).__name__}: {error})".splitlines()[0]
-        raise Unfetched(repo, kind, why) from error
+        raise FetchError(repo, kind, why) from error
     return Snapshot(Path(folder), Path(folder).name)
 
 
 def push(folder: Path, repo: str, private: bool, not_pushed: str) -> str:
-    """Uploads a folder as a model, with the token of `hf auth login` or HF_TOKEN, into a repository old or new.
+    """Upload a folder as a model, with the token of `hf auth login` or HF_TOKEN, and return its address.
 
-    Of an old one, the files of another export go; `not_pushed` stays here: it names folders of this machine.
-
-    Gives back its address. Raises: RuntimeError, naming repository and reason.
+    The repository is created if needed. In an existing one, the files of an earlier export are replaced. `not_pushed`
+    names a file that is not uploaded. Raises: RuntimeError, naming repository and reason.
     """
     try:
-        made = HfApi().create_repo(repo, private=private or None, exist_ok=True)  # else as the owner has set it
+        made = HfApi().create_repo(repo, private=private or None, exist_ok=True)  # None: as the owner has set it
         HfApi().upload_folder(
             repo_id=made.repo_id,
             folder_path=folder,
@@ -108,14 +97,14 @@ def push(folder: Path, repo: str, private: bool, not_pushed: str) -> str:
 
 
 class _Bar(tqdm):  # type: ignore[type-arg]
-    """The hub's progress bar, gone when it is done: a run from the cache leaves no line of it."""
+    """The hub's progress bar, which disappears when it is done, so that a cached download leaves no line."""
 
     def __init__(self, *values: Any, **options: Any) -> None:
         super().__init__(*values, **{**options, "leave": False})  # type: ignore[no-untyped-call]
 
 
-def _in_time(ask: Callable[[], T]) -> T:
-    """The answer, or TimeoutError. HTTP's own time-out starts anew for each address, and finding one has none."""
+def _with_timeout(ask: Callable[[], T]) -> T:
+    """Return the answer or raise TimeoutError. HTTP's own time-out restarts for each address and excludes DNS."""
     answer: Future[T] = Future()
 
     def work() -> None:

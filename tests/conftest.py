@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lora_agnews.model.allocation import Lora
-from lora_agnews.model.shape import Shape, read_shape
+from lora_agnews.model.architecture import Architecture, read_architecture
+from lora_agnews.model.lora import LoraSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 SHORT = ["experiment=quickstart", "trainer.max_steps=6", "data.max_length=16", "logger.wandb=disabled"]
@@ -58,19 +58,19 @@ def _seeded() -> None:
 
 
 @pytest.fixture
-def roberta_base() -> Shape:
-    return read_shape("FacebookAI/roberta-base")
+def roberta_base() -> Architecture:
+    return read_architecture("FacebookAI/roberta-base")
 
 
 @pytest.fixture
-def roberta_large() -> Shape:
-    return read_shape("FacebookAI/roberta-large")
+def roberta_large() -> Architecture:
+    return read_architecture("FacebookAI/roberta-large")
 
 
 @pytest.fixture
-def lora() -> Callable[..., Lora]:
+def lora() -> Callable[..., LoraSpec]:
     """The reference's adapters, with changes."""
-    reference = Lora(
+    reference = LoraSpec(
         r=1,
         alpha=2,
         dropout=0.5,

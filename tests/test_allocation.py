@@ -13,15 +13,23 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from lora_agnews.budget import count, trainable_parameters
-from lora_agnews.config import UserError
-from lora_agnews.launch import check_overrides
-from lora_agnews.model.allocation import HEADS, Lora, adapted, largest_ranks, left_out, predict_budget, trained
-from lora_agnews.model.build import adapt, compute_only_first_token_in_last_layer
-from lora_agnews.model.shape import FAMILIES, Shape, read_shape, shape_of
-from lora_agnews.plan import predict
-from lora_agnews.task import parameter_groups
+from lora_agnews.config.compose import compose_config
+from lora_agnews.errors import UserError
+from lora_agnews.model.architecture import FAMILIES, Architecture, parse_architecture, read_architecture
+from lora_agnews.model.build import adapt, keep_first_token_in_last_layer
+from lora_agnews.model.lora import (
+    HEADS,
+    LoraSpec,
+    adapter_ranks,
+    largest_ranks,
+    predict_budget,
+    targets_without_adapter,
+    trained_parameters,
+)
+from lora_agnews.model.plan import predict
+from lora_agnews.training.task import parameter_groups
 
-MakeLora = Callable[..., Lora]
+MakeLora = Callable[..., LoraSpec]
 QV = ["query", "value"]
 
 
@@ -49,13 +57,13 @@ def names_and_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_shape_has_the_names_and_sizes_of_the_model_that_transformers_builds(family: str, layers: int) -> None:
     config = config_of(family, 16, layers)
-    assert shape_of("it", config.to_dict()).parameters == names_and_shapes(on_meta(config))
+    assert parse_architecture("it", config.to_dict()).parameters == names_and_shapes(on_meta(config))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_last_layer_of_one_token_gives_the_same_logits_and_gradients(family: str, lora: MakeLora) -> None:
     config = config_of(family, 16, 2)
-    shape = shape_of("it", config.to_dict())
+    shape = parse_architecture("it", config.to_dict())
     torch.manual_seed(0)
     chosen = in_the_words_of(family, lora(r=2, target_modules="all-linear", dropout=0.0, init="gaussian"))
     model = adapt(AutoModelForSequenceClassification.from_config(config), shape, chosen).eval()
@@ -71,7 +79,7 @@ def test_a_last_layer_of_one_token_gives_the_same_logits_and_gradients(family: s
         model.zero_grad()
         output.loss.backward()
         found.append((output.logits, {name: part.grad for name, part in trainable_parameters(model).items()}))
-        compute_only_first_token_in_last_layer(model, shape)
+        keep_first_token_in_last_layer(model, shape)
     assert seen == [(3, 9, 16), (3, 1, 16)]
     torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-7)
 
@@ -97,7 +105,7 @@ def test_the_shipped_shapes_are_the_hubs_models(name: str, total: int, sizes: tu
         type_vocab_size=1,
         num_labels=4,
     )
-    shape = read_shape(name)
+    shape = read_architecture(name)
     assert shape.parameters == names_and_shapes(on_meta(config))
     assert shape.total == total
 
@@ -117,7 +125,7 @@ TARGETS = st.one_of(
     st.dictionaries(st.sampled_from(MODULES), st.integers(1, 6), min_size=1),
 )
 OPTIONS = st.builds(
-    Lora,
+    LoraSpec,
     r=st.integers(1, 6),
     alpha=st.integers(1, 16),
     dropout=st.sampled_from([0.0, 0.5]),
@@ -131,7 +139,7 @@ OPTIONS = st.builds(
 )
 
 
-def in_the_words_of(family: str, lora: Lora) -> Lora:
+def in_the_words_of(family: str, lora: LoraSpec) -> LoraSpec:
     targets = lora.target_modules
     if isinstance(targets, dict):
         targets = dict(zip(own(family, list(targets)), targets.values(), strict=True))
@@ -140,7 +148,7 @@ def in_the_words_of(family: str, lora: Lora) -> Lora:
     return replace(lora, target_modules=targets)
 
 
-def agree(model: nn.Module, shape: Shape, lora: Lora, ratio: float) -> None:
+def agree(model: nn.Module, shape: Architecture, lora: LoraSpec, ratio: float) -> None:
     """Predicted, counted and held by the optimizer: the same names, the same shapes."""
     predicted = predict_budget(shape, lora)
     built = adapt(model, shape, lora)
@@ -152,11 +160,13 @@ def agree(model: nn.Module, shape: Shape, lora: Lora, ratio: float) -> None:
 
 @settings(max_examples=220, deadline=None, suppress_health_check=[HealthCheck.filter_too_much], derandomize=True)
 @given(st.sampled_from(list(FAMILIES)), st.integers(1, 3), OPTIONS, st.sampled_from([1.0, 16.0]))
-def test_predicted_is_counted_is_what_the_optimizer_holds(family: str, layers: int, lora: Lora, ratio: float) -> None:
+def test_predicted_is_counted_is_what_the_optimizer_holds(
+    family: str, layers: int, lora: LoraSpec, ratio: float
+) -> None:
     config = config_of(family, 16, layers)
-    shape, lora = shape_of("it", config.to_dict()), in_the_words_of(family, lora)
+    shape, lora = parse_architecture("it", config.to_dict()), in_the_words_of(family, lora)
     try:
-        adapted(shape, lora)
+        adapter_ranks(shape, lora)
     except UserError:
         assume(False)
     agree(AutoModelForSequenceClassification.from_config(config), shape, lora, ratio)
@@ -164,13 +174,13 @@ def test_predicted_is_counted_is_what_the_optimizer_holds(family: str, layers: i
 
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(OPTIONS)
-def test_predicted_is_counted_is_held_on_the_shape_of_roberta_base(lora: Lora) -> None:
+def test_predicted_is_counted_is_held_on_the_shape_of_roberta_base(lora: LoraSpec) -> None:
     config = AutoConfig.for_model(
         "roberta", vocab_size=50265, max_position_embeddings=514, type_vocab_size=1, num_labels=4
     )
     agree(
         on_meta(config),
-        read_shape("FacebookAI/roberta-base"),
+        read_architecture("FacebookAI/roberta-base"),
         in_the_words_of("roberta", replace(lora, init="default")),
         1.0,
     )
@@ -199,7 +209,7 @@ def test_predicted_is_counted_is_held_on_the_shape_of_roberta_base(lora: Lora) -
     ],
 )
 def test_each_option_changes_the_count_by_its_formula(
-    roberta_base: Shape, lora: MakeLora, change: dict[str, Any], difference: int
+    roberta_base: Architecture, lora: MakeLora, change: dict[str, Any], difference: int
 ) -> None:
     plain = predict_budget(roberta_base, lora(target_modules=QV))
     assert plain.trainable == 630_532
@@ -207,8 +217,10 @@ def test_each_option_changes_the_count_by_its_formula(
     assert changed.trainable - plain.trainable == difference
 
 
-def test_of_two_matching_names_the_longer_sets_the_rank(roberta_base: Shape, lora: MakeLora) -> None:
-    ranks = adapted(roberta_base, lora(target_modules={"dense": 2, "intermediate.dense": 5, "classifier.dense": 3}))
+def test_of_two_matching_names_the_longer_sets_the_rank(roberta_base: Architecture, lora: MakeLora) -> None:
+    ranks = adapter_ranks(
+        roberta_base, lora(target_modules={"dense": 2, "intermediate.dense": 5, "classifier.dense": 3})
+    )
     assert ranks["roberta.encoder.layer.0.intermediate.dense"] == 5
     assert ranks["roberta.encoder.layer.0.output.dense"] == 2
     assert ranks["classifier.dense"] == 3
@@ -219,9 +231,9 @@ def test_of_two_matching_names_the_longer_sets_the_rank(roberta_base: Shape, lor
     [("-4:", {8, 9, 10, 11}), (":2", {0, 1}), ("3:5", {3, 4}), ([0, -1], {0, 11}), (":", set(range(12)))],
 )
 def test_layers_are_chosen_as_python_slices_do(
-    roberta_base: Shape, lora: MakeLora, layers: str | list[int], numbers: set[int]
+    roberta_base: Architecture, lora: MakeLora, layers: str | list[int], numbers: set[int]
 ) -> None:
-    names = adapted(roberta_base, lora(target_modules=["query"], layers=layers, head="out_proj"))
+    names = adapter_ranks(roberta_base, lora(target_modules=["query"], layers=layers, head="out_proj"))
     assert set(names) == {f"roberta.encoder.layer.{number}.attention.self.query" for number in numbers}
 
 
@@ -240,21 +252,23 @@ def test_layers_are_chosen_as_python_slices_do(
     ],
 )
 def test_what_can_not_be_built_is_told(
-    roberta_base: Shape, lora: MakeLora, change: dict[str, Any], message: str
+    roberta_base: Architecture, lora: MakeLora, change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
         predict_budget(roberta_base, lora(**change))
 
 
-def test_head_out_proj_leaves_the_head_without_an_adapter_and_says_so(roberta_base: Shape, lora: MakeLora) -> None:
-    assert left_out(roberta_base, lora(head="out_proj")) == ["classifier.dense"]
-    assert left_out(roberta_base, lora(head="out_proj", target_modules=["dense"])) == []
-    assert left_out(roberta_base, lora(head="lora")) == []
-    assert "classifier.dense" not in adapted(roberta_base, lora(head="out_proj", target_modules=["dense"]))
+def test_head_out_proj_leaves_the_head_without_an_adapter_and_says_so(
+    roberta_base: Architecture, lora: MakeLora
+) -> None:
+    assert targets_without_adapter(roberta_base, lora(head="out_proj")) == ["classifier.dense"]
+    assert targets_without_adapter(roberta_base, lora(head="out_proj", target_modules=["dense"])) == []
+    assert targets_without_adapter(roberta_base, lora(head="lora")) == []
+    assert "classifier.dense" not in adapter_ranks(roberta_base, lora(head="out_proj", target_modules=["dense"]))
 
 
 @pytest.mark.parametrize("targets", [["query", "value", "classifier.dense"], "all-linear"])
-def test_the_largest_r_fits_and_one_more_does_not(roberta_base: Shape, lora: MakeLora, targets: Any) -> None:
+def test_the_largest_r_fits_and_one_more_does_not(roberta_base: Architecture, lora: MakeLora, targets: Any) -> None:
     table = largest_ranks(roberta_base, lora(r=3, target_modules=targets), 1_000_000)
     assert len(table) == (3 if targets == "all-linear" else 4)
     names = {"[query,value]": QV, "[query,key,value]": ["query", "key", "value"], "all-linear": "all-linear"}
@@ -279,15 +293,15 @@ def test_the_largest_r_fits_and_one_more_does_not(roberta_base: Shape, lora: Mak
     ids=str,
 )
 def test_the_shipped_recipes_train_what_they_promise(overrides: list[str], trainable: int) -> None:
-    assert predict(check_overrides("train", overrides)).trainable == trainable
+    assert predict(compose_config("train", overrides)).trainable == trainable
 
 
 def test_lean_stays_lean_whatever_is_overridden() -> None:
-    assert not predict(check_overrides("train", ["experiment=lean", "lora.r=3"])).fits
+    assert not predict(compose_config("train", ["experiment=lean", "lora.r=3"])).fits
 
 
-def test_trained_names_of_the_reference_are_adapters_and_head(roberta_base: Shape, lora: MakeLora) -> None:
-    names = {name.removeprefix("base_model.model.") for name in trained(roberta_base, lora())}
+def test_trained_names_of_the_reference_are_adapters_and_head(roberta_base: Architecture, lora: MakeLora) -> None:
+    names = {name.removeprefix("base_model.model.") for name in trained_parameters(roberta_base, lora())}
     adapters = {
         f"roberta.encoder.layer.{layer}.attention.self.{target}.lora_{part}.default.weight"
         for layer in range(12)

@@ -6,20 +6,23 @@ import pytest
 import torch
 from torch import nn
 
-from lora_agnews.budget import HARD_LIMIT, Budget, BudgetExceeded, count
-from lora_agnews.model.allocation import Lora, predict_budget, what_fits
-from lora_agnews.model.shape import Shape
+from lora_agnews.budget import HARD_LIMIT, Budget, count
+from lora_agnews.errors import BudgetExceeded
+from lora_agnews.model.architecture import Architecture
+from lora_agnews.model.lora import LoraSpec, fitting_heads, predict_budget
 
 QV = ["query", "value"]
 ALL = ["query", "key", "value", "dense"]
-MakeLora = Callable[..., Lora]
+MakeLora = Callable[..., LoraSpec]
 
 
 def test_the_limit_is_one_million() -> None:
     assert HARD_LIMIT == 1_000_000
 
 
-def test_the_reference_recipe_counts_632_068_by_group_part_and_layer(roberta_base: Shape, lora: MakeLora) -> None:
+def test_the_reference_recipe_counts_632_068_by_group_part_and_layer(
+    roberta_base: Architecture, lora: MakeLora
+) -> None:
     budget = predict_budget(roberta_base, lora())
     assert budget.groups == {"lora": 36_864, "lora_head": 1_536, "head": 593_668}
     assert budget.trainable == 632_068
@@ -52,7 +55,7 @@ def test_the_reference_recipe_counts_632_068_by_group_part_and_layer(roberta_bas
     ],
 )
 def test_known_counts_on_roberta_base(
-    roberta_base: Shape, lora: MakeLora, targets: list[str], r: int, head: str, trainable: int, max_r: int
+    roberta_base: Architecture, lora: MakeLora, targets: list[str], r: int, head: str, trainable: int, max_r: int
 ) -> None:
     budget = predict_budget(roberta_base, lora(r=r, target_modules=targets, head=head))
     assert budget.trainable == trainable
@@ -64,39 +67,41 @@ def test_known_counts_on_roberta_base(
     ("targets", "needed", "largest"), [(QV, "1,036,036", 11), ([*QV, "classifier.dense"], "1,054,468", 10)]
 )
 def test_r_12_is_refused_with_the_count_and_the_largest_r(
-    roberta_base: Shape, lora: MakeLora, targets: list[str], needed: str, largest: int
+    roberta_base: Architecture, lora: MakeLora, targets: list[str], needed: str, largest: int
 ) -> None:
     wanted = lora(r=12, target_modules=targets)
     budget = predict_budget(roberta_base, wanted)
     with pytest.raises(BudgetExceeded) as refusal:
-        budget.check(what_fits(roberta_base, wanted, budget.limit))
+        budget.check(fitting_heads(roberta_base, wanted, budget.limit))
     message = str(refusal.value)
     assert f"model.lora.r=12 needs {needed}" in message
     assert f"Use r <= {largest} or model.head=lora" in message
 
 
-def test_roberta_large_is_refused_before_any_adapter(roberta_large: Shape, lora: MakeLora) -> None:
+def test_roberta_large_is_refused_before_any_adapter(roberta_large: Architecture, lora: MakeLora) -> None:
     budget = predict_budget(roberta_large, lora())
     assert budget.groups["head"] == 1_053_700
     assert budget.max_r == 0
     with pytest.raises(BudgetExceeded, match=r"Use model\.head=lora or model\.head=out_proj\.$"):
-        budget.check(what_fits(roberta_large, lora(), budget.limit))
+        budget.check(fitting_heads(roberta_large, lora(), budget.limit))
 
 
-def test_a_change_that_takes_another_head_and_another_rank_names_both(roberta_large: Shape, lora: MakeLora) -> None:
+def test_a_change_that_takes_another_head_and_another_rank_names_both(
+    roberta_large: Architecture, lora: MakeLora
+) -> None:
     wanted = lora(r=64)
     with pytest.raises(BudgetExceeded, match=r"Use model\.head=lora with r <= 9 or model\.head=out_proj with r <= 10"):
-        predict_budget(roberta_large, wanted).check(what_fits(roberta_large, wanted, HARD_LIMIT))
+        predict_budget(roberta_large, wanted).check(fitting_heads(roberta_large, wanted, HARD_LIMIT))
 
 
-def test_a_lower_limit_is_kept(roberta_base: Shape, lora: MakeLora) -> None:
+def test_a_lower_limit_is_kept(roberta_base: Architecture, lora: MakeLora) -> None:
     budget = predict_budget(roberta_base, lora(), limit=600_000)
     assert not budget.fits
     assert budget.max_r == 0
     assert predict_budget(roberta_base, lora(), limit=632_068).fits
 
 
-def test_without_one_common_rank_there_is_no_largest_one(roberta_base: Shape, lora: MakeLora) -> None:
+def test_without_one_common_rank_there_is_no_largest_one(roberta_base: Architecture, lora: MakeLora) -> None:
     mixed = predict_budget(roberta_base, lora(target_modules={"query": 40, "value": 8}))
     assert mixed.max_r is None
     with pytest.raises(BudgetExceeded, match="the model trains 1,478,404"):
@@ -105,7 +110,7 @@ def test_without_one_common_rank_there_is_no_largest_one(roberta_base: Shape, lo
     assert predict_budget(roberta_base, lora(target_modules=[])).max_r is None
 
 
-def test_layers_that_are_all_called_dense_have_their_own_rows(roberta_base: Shape, lora: MakeLora) -> None:
+def test_layers_that_are_all_called_dense_have_their_own_rows(roberta_base: Architecture, lora: MakeLora) -> None:
     ranks = {"intermediate.dense": 2, "output.dense": 3, "attention.output.dense": 1}
     modules = predict_budget(roberta_base, lora(target_modules=ranks, bias="lora_only")).modules
     assert modules["lora intermediate.dense"] == 12 * 2 * (768 + 3072)

@@ -19,19 +19,19 @@ import torch
 from conftest import run_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lora_agnews.model.pretrain import train_tokenizer
 from pyarrow import parquet
 from transformers import PreTrainedTokenizerBase
 
-from lora_agnews.config import LABELS
 from lora_agnews.data import tokens as tokens_module
-from lora_agnews.data.batches import Batch, BucketSampler, collate, in_order
+from lora_agnews.data.batches import Batch, BucketSampler, collate, evaluation_batches
 from lora_agnews.data.datamodule import AGNewsDataModule
 from lora_agnews.data.source import Rows, load_rows, read_file
 from lora_agnews.data.split import Overlap, overlap, stratified_split
 from lora_agnews.data.tokens import Tokens, load_tokens, tokenise
+from lora_agnews.labels import LABELS
 from lora_agnews.model.build import load_tokenizer
-from lora_agnews.model.encoder import locate
-from lora_agnews.model.pretrain import train_tokenizer
+from lora_agnews.model.encoder import find_encoder
 
 NEWS = [  # class 1..4, title, description
     (1, "Talks resume", "Envoys met in Vienna, Geneva and Bonn."),
@@ -143,7 +143,7 @@ def test_texts_that_stand_twice_are_counted_by_place() -> None:
 
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerBase:
-    return load_tokenizer(locate("tiny", None), 256)
+    return load_tokenizer(find_encoder("tiny", None), 256)
 
 
 def test_tokens_are_the_tokenizer_s_row_by_row_in_one_flat_array(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -240,7 +240,7 @@ def test_a_place_that_can_not_hold_the_cache_is_said_and_the_run_goes_on(
 
 
 def test_several_processes_make_one_entry_together(tmp_path: Path) -> None:
-    arguments = ["-c", LOAD_TOGETHER, str(locate("tiny", None).folder), str(tmp_path)]
+    arguments = ["-c", LOAD_TOGETHER, str(find_encoder("tiny", None).folder), str(tmp_path)]
     with ThreadPoolExecutor(3) as pool:
         done = list(pool.map(lambda _: run_python(*arguments), range(3)))
     assert [each.returncode for each in done] == [0] * 3, done
@@ -314,7 +314,7 @@ def test_buckets_leave_little_padding_on_the_shipped_rows(tokenizer: PreTrainedT
 
 
 def test_evaluation_takes_every_row_once_longest_first() -> None:
-    batches = in_order(np.array([3, 9, 5, 9, 1]), 2)
+    batches = evaluation_batches(np.array([3, 9, 5, 9, 1]), 2)
     assert batches == [[1, 3], [2, 0], [4]]
 
 

@@ -18,7 +18,7 @@ import yaml
 from conftest import CACHE, ROOT, SHORT, run_python, train
 from safetensors.torch import load_file
 
-from lora_agnews.result import RunResult
+from lora_agnews.results.record import RunResult
 
 
 def test_a_run_leaves_its_whole_record(finished: tuple[Path, Any]) -> None:

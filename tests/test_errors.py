@@ -18,15 +18,16 @@ import yaml
 from conftest import ROOT
 from pyarrow import parquet
 
-from lora_agnews.config import TrainConfig, UserError
+from lora_agnews.config.compose import compose_config
+from lora_agnews.config.help import CONF, RULES, help_text
+from lora_agnews.config.schema import TrainConfig
 from lora_agnews.data.source import load_rows, read_file
 from lora_agnews.data.split import stratified_split
-from lora_agnews.keys import CONF, RULES, help_text
-from lora_agnews.launch import check_overrides
-from lora_agnews.model.allocation import Lora, predict_budget
+from lora_agnews.errors import UserError
+from lora_agnews.model.architecture import read_architecture
 from lora_agnews.model.build import load_tokenizer
-from lora_agnews.model.encoder import locate
-from lora_agnews.model.shape import read_shape
+from lora_agnews.model.encoder import find_encoder
+from lora_agnews.model.lora import LoraSpec, predict_budget
 
 # A command line as one types it, and what its message must contain.
 BAD_OVERRIDES: list[tuple[str, list[str]]] = [
@@ -325,15 +326,15 @@ def test_a_model_that_can_not_be_used_is_told(
     targets: list[str],
     fragments: list[str],
     tmp_path: Path,
-    lora: Callable[..., Lora],
+    lora: Callable[..., LoraSpec],
 ) -> None:
     for name, text in (files or {}).items():
         (tmp_path / name).write_text(text)
 
     def use() -> None:
         name = "tiny" if files is None else str(tmp_path)
-        predict_budget(read_shape(name), lora(target_modules=targets))
-        load_tokenizer(locate(name, None), max_length)
+        predict_budget(read_architecture(name), lora(target_modules=targets))
+        load_tokenizer(find_encoder(name, None), max_length)
 
     with pytest.raises(UserError) as caught:
         use()
@@ -343,7 +344,7 @@ def test_a_model_that_can_not_be_used_is_told(
 @pytest.mark.parametrize("name", ["/no/such/dir", "./here", "a/b/c"])
 def test_a_folder_that_is_not_there_is_told(name: str) -> None:
     with pytest.raises(UserError) as caught:
-        locate(name, None)
+        find_encoder(name, None)
     assert_told(str(caught.value), [f"model.name={name}", "no such folder"])
 
 
@@ -414,7 +415,7 @@ def test_hydra_shows_the_resolved_config_and_creates_nothing(ended: dict[str, En
 def compose(line: str) -> TrainConfig:
     """The config of a command line."""
     arguments = shlex.split(line)
-    return check_overrides("train", [part for part in arguments if part != "-m"], "-m" in arguments)
+    return compose_config("train", [part for part in arguments if part != "-m"], "-m" in arguments)
 
 
 def assert_told(message: str, fragments: list[str]) -> None:

@@ -15,14 +15,15 @@ from test_inference import TEXTS, command
 from torch import Tensor
 from torchmetrics.classification import MulticlassCalibrationError
 
-from lora_agnews import evaluation, load_run
-from lora_agnews.config import LABELS
+from lora_agnews import load_run
 from lora_agnews.data.source import load_test_rows
-from lora_agnews.estimate import Estimate, wilson
-from lora_agnews.scores import Scores, in_keys
+from lora_agnews.inference import evaluation
+from lora_agnews.labels import LABELS, label_key
+from lora_agnews.results.estimates import Estimate, wilson_interval
+from lora_agnews.training.metrics import ClassificationMetrics
 
 ROWS = load_test_rows("sample", None) or pytest.fail("no test rows")
-KEYS = [in_keys(name) for name in LABELS]
+KEYS = [label_key(name) for name in LABELS]
 
 
 @pytest.fixture
@@ -135,12 +136,12 @@ def test_a_run_without_a_test_split_needs_a_file(run_dir: Path) -> None:
     [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
 )
 def test_wilsons_interval_is_that_of_the_literature(right: int, number: int, low: float, high: float) -> None:
-    found = wilson(right, number)
+    found = wilson_interval(right, number)
     assert found.value == right / number
     assert (found.low, found.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
-    mirrored = wilson(number - right, number)
+    mirrored = wilson_interval(number - right, number)
     assert mirrored.high == pytest.approx(1 - (found.low or 0))
-    assert wilson(0, 0) == Estimate(None, None, None)
+    assert wilson_interval(0, 0) == Estimate(None, None, None)
 
 
 def some_rows(number: int, seed: int = 0) -> tuple[np.ndarray, Tensor]:
@@ -151,7 +152,7 @@ def some_rows(number: int, seed: int = 0) -> tuple[np.ndarray, Tensor]:
 
 
 def estimated(labels: np.ndarray, logits: Tensor) -> evaluation.Evaluation:
-    scores = Scores()
+    scores = ClassificationMetrics()
     scores.update(logits, torch.from_numpy(labels))
     metrics = scores.compute("test")
     return evaluation.with_intervals("", metrics, scores.confusion.numpy(), labels, logits.softmax(1).numpy())

@@ -22,10 +22,10 @@ from conftest import ROOT, run_python
 from hub_server import TOKEN, HubServer
 from test_inference import TEXTS, command
 
-from lora_agnews import export as exporting
 from lora_agnews import load_run
 from lora_agnews.__main__ import Format
-from lora_agnews.inference import open_run
+from lora_agnews.inference import export as exporting
+from lora_agnews.inference.classifier import open_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft 0.21
 HEADLINES = TEXTS[:12]

@@ -18,9 +18,9 @@ from pyarrow import parquet
 from test_data import SAME_ROWS, TEXTS, written_csv
 
 from lora_agnews.__main__ import FORMATS
-from lora_agnews.config import UserError
-from lora_agnews.data import files
+from lora_agnews.data import formats as files
 from lora_agnews.data.source import read_texts
+from lora_agnews.errors import UserError
 
 PICKLES = Path(__file__).parent / "pickles"  # of the same rows, made with the named versions of datasets
 ODD_TEXTS = [

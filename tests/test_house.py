@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from lora_agnews.config import allowed, leaves, spelled
-from lora_agnews.launch import check_overrides
+from lora_agnews.config.compose import compose_config
+from lora_agnews.config.rules import config_keys, describe_allowed, to_override
 
 PACKAGE = ROOT / "lora_agnews"
 LAYERS = {  # module or package of ours -> what it may import of ours
@@ -143,8 +143,8 @@ def test_the_code_is_clean(command: list[str]) -> None:
 
 def test_the_readme_tells_every_key_with_its_default_and_rule() -> None:
     readme = (ROOT / "README.md").read_text()
-    for key, spec, value in leaves(check_overrides("train", [])):
-        row = f"| `{key}` | `{spelled(value)}` | {spec.metadata['meaning']} | {allowed(spec)} |"
+    for key, spec, value in config_keys(compose_config("train", [])):
+        row = f"| `{key}` | `{to_override(value)}` | {spec.metadata['meaning']} | {describe_allowed(spec)} |"
         assert row in readme, row
 
 

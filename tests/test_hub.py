@@ -18,13 +18,13 @@ import pytest
 import torch
 from conftest import ROOT, run_python
 from hub_server import COMMITS, HubServer
+from lora_agnews.model.pretrain import train_tokenizer
 from safetensors.torch import load_file
 from transformers import RobertaConfig, RobertaForMaskedLM
 
 from lora_agnews.data.source import HUB_NAME, read_file
-from lora_agnews.model.pretrain import train_tokenizer
-from lora_agnews.ranking import find_runs
-from lora_agnews.result import RunResult
+from lora_agnews.results.ranking import find_runs
+from lora_agnews.results.record import RunResult
 
 MODEL = "FacebookAI/roberta-base"
 PICKLED = "somebody/pickled"

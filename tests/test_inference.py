@@ -25,15 +25,16 @@ from safetensors.torch import load_file, save_file
 from test_files import ODD_TEXTS, PICKLED, PICKLES
 from typer.testing import CliRunner, Result
 
-from lora_agnews import inference, load_run
+from lora_agnews import load_run
 from lora_agnews.__main__ import app
-from lora_agnews.config import LABELS
 from lora_agnews.data.source import load_rows
-from lora_agnews.inference import Classifier
+from lora_agnews.inference import classifier as inference
+from lora_agnews.inference.classifier import Classifier
+from lora_agnews.labels import LABELS
 from lora_agnews.model.adapter import save_adapter
-from lora_agnews.model.allocation import Lora
 from lora_agnews.model.build import build_model
-from lora_agnews.model.encoder import locate
+from lora_agnews.model.encoder import find_encoder
+from lora_agnews.model.lora import LoraSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft 0.21
 TEXTS = (load_rows("sample", None, None)[1] or pytest.fail("no test rows")).texts
@@ -67,7 +68,7 @@ def classify(run_dir: Path) -> Classifier:
 @pytest.fixture(scope="module")
 def expected(run_dir: Path) -> np.ndarray:
     """Probabilities of the first 60 texts, one at a time, by transformers and PEFT alone."""
-    folder = locate("tiny", None).folder
+    folder = find_encoder("tiny", None).folder
     base = transformers.AutoModelForSequenceClassification.from_pretrained(folder, num_labels=4, dtype=torch.float32)
     model = peft.PeftModel.from_pretrained(base, run_dir / "adapter").eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -306,15 +307,15 @@ def test_a_run_made_on_a_gpu_answers_on_a_cpu(run_dir: Path, expected: np.ndarra
 
 
 def test_a_base_model_that_lies_elsewhere_is_named_found_and_checked(
-    run_dir: Path, lora: Callable[..., Lora], tmp_path: Path
+    run_dir: Path, lora: Callable[..., LoraSpec], tmp_path: Path
 ) -> None:
     base, moved = tmp_path / "base", tmp_path / "moved"
-    shutil.copytree(locate("tiny", None).folder, base)
+    shutil.copytree(find_encoder("tiny", None).folder, base)
     copy = shutil.copytree(run_dir, tmp_path / "run")
     config = yaml.safe_load((copy / "config.yaml").read_text())
     config["model"]["name"] = str(base)
     (copy / "config.yaml").write_text(yaml.safe_dump(config))
-    encoder = locate(str(base), None)
+    encoder = find_encoder(str(base), None)
     save_adapter(build_model(encoder, lora(r=2), seed=0), encoder, copy / "adapter")
     before = load_run(copy).probabilities(TEXTS[:8])
     base.rename(moved)

@@ -15,15 +15,16 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
 from lora_agnews.budget import count, trainable_parameters
-from lora_agnews.config import LABELS, UserError
+from lora_agnews.errors import UserError
+from lora_agnews.labels import LABELS
 from lora_agnews.model.adapter import load_adapter, save_adapter
-from lora_agnews.model.allocation import Lora, predict_budget
-from lora_agnews.model.build import build_model, hold_frozen_layers_in, load_base, load_tokenizer
-from lora_agnews.model.encoder import locate
-from lora_agnews.model.shape import read_shape
+from lora_agnews.model.architecture import read_architecture
+from lora_agnews.model.build import build_model, cast_frozen_layers, load_base, load_tokenizer
+from lora_agnews.model.encoder import find_encoder
+from lora_agnews.model.lora import LoraSpec, predict_budget
 
-TINY = locate("tiny", None)
-MakeLora = Callable[..., Lora]
+TINY = find_encoder("tiny", None)
+MakeLora = Callable[..., LoraSpec]
 Change = dict[str, Any]
 OPTIONS: list[Change] = [
     {},
@@ -69,7 +70,7 @@ def test_a_step_moves_what_was_predicted_and_nothing_else(lora: MakeLora, change
     wanted = lora(r=2, **change)
     model = build_model(TINY, wanted, seed=0)
     assert model.training
-    assert count(model) == predict_budget(read_shape("tiny"), wanted)
+    assert count(model) == predict_budget(read_architecture("tiny"), wanted)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     trained = trainable_parameters(model)
     optimizer = torch.optim.Adam(trained.values(), lr=0.1, weight_decay=0.1)
@@ -145,7 +146,7 @@ def test_frozen_layers_in_half_give_the_bits_of_plain_autocast(lora: MakeLora, c
         torch.manual_seed(1)
         shake(model)
         if held:
-            hold_frozen_layers_in(torch.bfloat16, model)
+            cast_frozen_layers(torch.bfloat16, model)
         model.train(mode == "train")
         torch.manual_seed(2)
         with torch.autocast("cpu", torch.bfloat16):
@@ -244,7 +245,7 @@ def test_other_families_train_their_head_and_come_back(lora: MakeLora, tmp_path:
         sizes = {"n_layers": 2, "n_heads": 2, "dim": 16, "hidden_dim": 32}
     config = AutoConfig.for_model(family, vocab_size=8000, **sizes)
     AutoModel.from_config(config).save_pretrained(tmp_path / "base")
-    encoder = locate(str(tmp_path / "base"), None)
+    encoder = find_encoder(str(tmp_path / "base"), None)
     target = {"bert": "query", "distilbert": "q_lin", "mpnet": "q"}[family]
     model = build_model(encoder, lora(target_modules=[target], head=head), seed=0)
     shake(model)

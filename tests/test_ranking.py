@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from lora_agnews.config import UserError
-from lora_agnews.launch import check_overrides
-from lora_agnews.lock import alone_in
-from lora_agnews.ranking import Row, find_runs, pareto, rank, to_csv
-from lora_agnews.result import RunResult, config_hash
+from lora_agnews.config.compose import compose_config
+from lora_agnews.errors import UserError
+from lora_agnews.files import run_lock
+from lora_agnews.results.ranking import Row, find_runs, pareto, rank, to_csv
+from lora_agnews.results.record import RunResult, config_hash
 
 
 def leave(folder: Path, accuracy: float, *overrides: str, status: str = "finished", trainable: int = 632_068) -> None:
     """A run directory as a run leaves it."""
-    config = check_overrides("train", ["model=tiny", *overrides])
+    config = compose_config("train", ["model=tiny", *overrides])
     values = config.to_dict()
     metrics = {"val/accuracy": accuracy, "test/accuracy": accuracy - 0.01}
     result = RunResult(values, config.seed, config_hash(values), status, metrics, {"trainable": trainable})
@@ -55,7 +55,7 @@ def test_only_runs_that_came_to_their_end_are_counted(tmp_path: Path) -> None:
     (row,) = ranked(tmp_path)
     assert (row.n, row.mean()) == (2, pytest.approx(0.55))
     assert row.states == {"failed": 1, "interrupted": 2, "over_budget": 1}, "nobody is at the one that says running"
-    with alone_in(tmp_path / "running"):
+    with run_lock(tmp_path / "running"):
         assert ranked(tmp_path)[0].states["running"] == 1
 
 

@@ -12,10 +12,10 @@ from test_ranking import leave, ranked
 from typer.testing import CliRunner
 
 from lora_agnews.__main__ import app
-from lora_agnews.launch import check_overrides
-from lora_agnews.ranking import Row
-from lora_agnews.report import command_of, write_report
-from lora_agnews.result import RunResult, config_hash
+from lora_agnews.config.compose import compose_config
+from lora_agnews.results.ranking import Row
+from lora_agnews.results.record import RunResult, config_hash
+from lora_agnews.results.report import command_of, write_report
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -75,11 +75,11 @@ def test_a_page_that_cannot_be_written_is_told(rows: list[Row], tmp_path: Path) 
     ids=str,
 )
 def test_the_command_of_a_run_gives_its_configuration(overrides: list[str]) -> None:
-    values = check_overrides("train", overrides).to_dict()
+    values = compose_config("train", overrides).to_dict()
     command = command_of(RunResult(values, values["seed"], config_hash(values)))
     program, name, *words = shlex.split(command)
     assert (program, name) == ("python", "train.py")
-    assert check_overrides("train", words).to_dict() == values
+    assert compose_config("train", words).to_dict() == values
 
 
 @pytest.mark.slow

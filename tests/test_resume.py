@@ -18,16 +18,17 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from lora_agnews import training
-from lora_agnews.checkpoint import read_checkpoint
-from lora_agnews.config import TrainConfig, UserError
-from lora_agnews.experiment import run_experiment
-from lora_agnews.launch import check_overrides
-from lora_agnews.model.encoder import locate, weights_of
-from lora_agnews.result import RunResult, config_hash
-from lora_agnews.resume import continued, enter, find_run
-from lora_agnews.task import LoRAClassifier
-from lora_agnews.training import train_and_test
+from lora_agnews.config.compose import compose_config
+from lora_agnews.config.schema import TrainConfig
+from lora_agnews.errors import UserError
+from lora_agnews.model.encoder import find_encoder, weights_id
+from lora_agnews.results.record import RunResult, config_hash
+from lora_agnews.training import fit as training
+from lora_agnews.training.checkpoint import read_checkpoint
+from lora_agnews.training.fit import train_and_test
+from lora_agnews.training.resume import enter, find_run, resumed_config
+from lora_agnews.training.run import run
+from lora_agnews.training.task import LoRAClassifier
 
 SHORT = [
     "model=tiny", "data.max_length=12", "data.batch_size=16", "trainer.max_epochs=2", "trainer.precision=32-true",
@@ -54,7 +55,7 @@ def train(run_dir: Path, config: TrainConfig, resume: Path | None = None) -> Run
     run_dir.mkdir(exist_ok=True)
     values = config.to_dict()
     result = RunResult(values, config.seed, config_hash(values))
-    train_and_test(config, locate("tiny", None), run_dir, result, resume)
+    train_and_test(config, find_encoder("tiny", None), run_dir, result, resume)
     return result
 
 
@@ -80,7 +81,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
         for label, word in enumerate(("war", "goal", "shares", "chips")):
             file.writerows([f"{word} {'more ' * (i % 7)}{i}", label] for i in range(53))
     files = [f"data.train_file={folder}/few.csv", f"data.test_file={folder}/few.csv", f"data.cache_dir={folder}"]
-    return check_overrides("train", [*SHORT, *files])
+    return compose_config("train", [*SHORT, *files])
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +139,7 @@ def test_so_it_is_whatever_ends_a_step_an_epoch_or_a_run(
     config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], hook: str, call: int
 ) -> None:
     files = [f"data.{key}={getattr(config.data, key)}" for key in ("train_file", "test_file", "cache_dir")]
-    config = check_overrides("train", [*SHORT, *files, *overrides])
+    config = compose_config("train", [*SHORT, *files, *overrides])
     metrics = train(tmp_path / "whole", config).metrics
     kill(monkeypatch, hook, call, tmp_path / "killed", config)
     last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
@@ -255,7 +256,7 @@ def test_other_rows_are_another_run(config: TrainConfig, tmp_path: Path, monkeyp
     values = config.to_dict()
     result = RunResult(values, config.seed, config_hash(values))
     with pytest.raises(UserError, match="belongs to another run, of data"):
-        train_and_test(other, locate("tiny", None), tmp_path, result, tmp_path / "checkpoints" / "last.ckpt")
+        train_and_test(other, find_encoder("tiny", None), tmp_path, result, tmp_path / "checkpoints" / "last.ckpt")
 
 
 BEGAN = ["experiment=quickstart", "lora.r=2", "seed=5"]
@@ -278,15 +279,15 @@ BEGAN = ["experiment=quickstart", "lora.r=2", "seed=5"]
     ],
 )
 def test_only_max_epochs_may_grow(tmp_path: Path, overrides: list[str], key: str | None) -> None:
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(check_overrides("train", BEGAN).to_dict()))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(compose_config("train", BEGAN).to_dict()))
     line = [f"resume={tmp_path}", *overrides]
     if key is None:
-        found = continued(str(tmp_path), line)
+        found = resumed_config(str(tmp_path), line)
         assert (found.seed, found.model.lora.r) == (5, 2)
         assert found.trainer.max_epochs == (9 if "trainer.max_epochs=9" in overrides else 2)
     else:
         with pytest.raises(UserError, match=rf"{key}.*only trainer\.max_epochs may grow"):
-            continued(str(tmp_path), line)
+            resumed_config(str(tmp_path), line)
 
 
 @pytest.mark.parametrize("name", ["nothing", "checkpoints/last.ckpt", "config.yaml"])
@@ -298,7 +299,7 @@ def test_a_place_without_a_run_is_told(tmp_path: Path, name: str) -> None:
 def test_a_run_stays_in_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_dir = tmp_path / 'a "b" ${c}'
     run_dir.mkdir()
-    (run_dir / "config.yaml").write_text(yaml.safe_dump(check_overrides("train", BEGAN).to_dict()))
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(compose_config("train", BEGAN).to_dict()))
     with pytest.raises(UserError, match=r"hydra\.run\.dir=x: a run that is continued stays where it is"):
         enter(str(run_dir), ["resume=it", "hydra.run.dir=x"])
     monkeypatch.setattr(sys, "argv", ["train.py", "resume=it"])
@@ -310,36 +311,36 @@ def test_a_run_stays_in_its_directory(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("status", ["finished", "stopped_early"])
 def test_a_finished_run_is_left_as_it_is(tmp_path: Path, capfd: pytest.CaptureFixture[str], status: str) -> None:
-    config = check_overrides("train", [*BEGAN, f"resume={tmp_path}"])
+    config = compose_config("train", [*BEGAN, f"resume={tmp_path}"])
     RunResult(config.to_dict(), 5, "", status=status, metrics={"val/accuracy": 0.5}).save(tmp_path)
     before = (tmp_path / "result.json").read_bytes()
-    assert run_experiment(config, None, tmp_path).metrics == {"val/accuracy": 0.5}
+    assert run(config, None, tmp_path).metrics == {"val/accuracy": 0.5}
     assert (tmp_path / "result.json").read_bytes() == before
     assert "nothing to continue" in capfd.readouterr().err
 
 
 def test_two_processes_do_not_work_on_one_run(tmp_path: Path) -> None:
-    config = check_overrides("train", BEGAN)
+    config = compose_config("train", BEGAN)
     folder = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
     with pytest.raises(UserError, match="another process is at work on this run"):
-        run_experiment(config, None, tmp_path)
+        run(config, None, tmp_path)
     os.close(folder)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_other_weights_in_the_same_folder_are_told_apart(tmp_path: Path) -> None:
-    shutil.copytree(locate("tiny", None).folder, tmp_path / "model")
-    encoder = locate(str(tmp_path / "model"), None)
-    before = weights_of(encoder)
-    assert before == weights_of(locate("tiny", None))
+    shutil.copytree(find_encoder("tiny", None).folder, tmp_path / "model")
+    encoder = find_encoder(str(tmp_path / "model"), None)
+    before = weights_id(encoder)
+    assert before == weights_id(find_encoder("tiny", None))
     weights = tmp_path / "model" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
-    assert weights_of(encoder) != before
+    assert weights_id(encoder) != before
 
 
 def test_a_saved_configuration_that_does_not_fit_is_told(tmp_path: Path) -> None:
     for text in ("seed: x", "a: [", "unknown: 1", ""):
         (tmp_path / "config.yaml").write_text(text)
         with pytest.raises(UserError, match=r"config\.yaml: no configuration of this version"):
-            continued(str(tmp_path), [])
+            resumed_config(str(tmp_path), [])

@@ -19,14 +19,14 @@ import optuna
 import pytest
 from conftest import CACHE, ROOT, run_python
 
-from lora_agnews.config import UserError
-from lora_agnews.launch import check_overrides, load_study, name_run
-from lora_agnews.ranking import find_runs
-from lora_agnews.result import Pruned, RunResult
-from lora_agnews.sweep import study
-from lora_agnews.sweep.board import Board
-from lora_agnews.sweep.space import drawn, grid, read_space
-from lora_agnews.sweep.study import Study, run_study
+from lora_agnews.config.compose import compose_config, load_study, name_run
+from lora_agnews.errors import RunPruned, UserError
+from lora_agnews.results.ranking import find_runs
+from lora_agnews.results.record import RunResult
+from lora_agnews.sweeps import study
+from lora_agnews.sweeps.progress import SweepProgress
+from lora_agnews.sweeps.space import grid_points, parse_space, random_points
+from lora_agnews.sweeps.study import Study, run_study
 
 CONDITIONAL = {
     "model.head": ["full", "out_proj"],
@@ -58,8 +58,8 @@ def statuses(folder: Path) -> dict[str, str]:
 
 
 def test_a_grid_holds_every_combination_and_only_what_its_condition_lets_in() -> None:
-    axes = read_space({"model.head": ["full", "lora"], "lora.r": {"choices": [1, 2], "when": {"model.head": "lora"}}})
-    assert list(grid(axes)) == [
+    axes = parse_space({"model.head": ["full", "lora"], "lora.r": {"choices": [1, 2], "when": {"model.head": "lora"}}})
+    assert list(grid_points(axes)) == [
         {"model.head": "full"},
         {"model.head": "lora", "lora.r": 1},
         {"model.head": "lora", "lora.r": 2},
@@ -67,9 +67,9 @@ def test_a_grid_holds_every_combination_and_only_what_its_condition_lets_in() ->
 
 
 def test_random_points_are_in_their_ranges_and_the_same_for_the_same_seed() -> None:
-    axes = read_space(CONDITIONAL)
-    points = list(islice(drawn(axes, 7), 300))
-    assert points == list(islice(drawn(axes, 7), 300)) != list(islice(drawn(axes, 8), 300))
+    axes = parse_space(CONDITIONAL)
+    points = list(islice(random_points(axes, 7), 300))
+    assert points == list(islice(random_points(axes, 7), 300)) != list(islice(random_points(axes, 8), 300))
     assert {1, 2, 64} <= {point["lora.r"] for point in points} <= set(range(1, 65))
     assert sum(point["lora.r"] <= 8 for point in points) > 120, "half of them, where the logarithm is uniform"
     assert all(("optim.lr" in point) == (point["model.head"] == "out_proj") for point in points)
@@ -91,7 +91,7 @@ def test_random_points_are_in_their_ranges_and_the_same_for_the_same_seed() -> N
 )
 def test_a_space_that_cannot_be_read_is_told(space: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        read_space(space)
+        parse_space(space)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_points_over_the_budget_are_no_trials(rows: list[str], tmp_path: Path) -
 
 
 def test_the_name_of_a_run_says_what_varies_and_tells_configurations_apart() -> None:
-    config, other = (check_overrides("train", ["model=tiny", f"optim.lr={lr}"]) for lr in ("1e-3", "2e-3"))
+    config, other = (compose_config("train", ["model=tiny", f"optim.lr={lr}"]) for lr in ("1e-3", "2e-3"))
     name = name_run(config, {"model.lora.r": 1, "data.train_file": "a/b c.csv"})
     assert name.startswith("r=1,train_file=a_b_c.csv-")
     assert name != name_run(other, {"model.lora.r": 1, "data.train_file": "a/b c.csv"})
@@ -186,9 +186,9 @@ def test_the_same_multirun_again_runs_what_is_missing(rows: list[str], tmp_path:
 
 
 def test_a_point_that_cannot_run_is_recorded_with_the_remedy_and_tried_again(rows: list[str], tmp_path: Path) -> None:
-    board = Board(tmp_path, 2)
+    board = SweepProgress(tmp_path, 2)
     for _ in range(2):
-        config = check_overrides("train", [*rows, "lora.target_modules=[quary]"])
+        config = compose_config("train", [*rows, "lora.target_modules=[quary]"])
         result = board.run(config, tmp_path / "point")
         assert result.status == RunResult.load(tmp_path / "point").status == "failed"
         assert "quary" in (result.error or "")
@@ -254,7 +254,7 @@ def test_a_point_that_falls_behind_is_given_up(rows: list[str], tmp_path: Path) 
     assert states[-1] == "PRUNED"
     (given_up,) = [result for _, result in find_runs([tmp_path]) if result.status == "interrupted" and
                    result.config["optim"]["lr"] == 1e-9]  # fmt: skip
-    assert given_up.error == Pruned.WORDS
+    assert given_up.error == RunPruned.WORDS
     assert "test/accuracy" not in given_up.metrics
 
 
@@ -262,7 +262,7 @@ def test_a_point_that_falls_behind_is_given_up(rows: list[str], tmp_path: Path) 
 def test_ctrl_c_keeps_the_trial_for_the_next_start(
     rows: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, calls = Board.run, iter(range(9))
+    run, calls = SweepProgress.run, iter(range(9))
 
     def interrupted(*arguments: Any) -> RunResult:
         if next(calls) == 1:
@@ -270,7 +270,7 @@ def test_ctrl_c_keeps_the_trial_for_the_next_start(
         return run(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Board, "run", interrupted)
+        patch.setattr(SweepProgress, "run", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run_study(study_of(tmp_path, *rows), [])
     assert run_study(study_of(tmp_path, *rows), []) == 0
@@ -325,9 +325,9 @@ def test_workers_are_processes_that_the_command_starts(rows: list[str], tmp_path
 
 @pytest.mark.slow
 def test_memory_does_not_grow_over_thirty_points(rows: list[str], tmp_path: Path) -> None:
-    board, resident = Board(tmp_path, 34), []
+    board, resident = SweepProgress(tmp_path, 34), []
     for seed in range(34):
-        config = check_overrides("train", [*rows, f"seed={seed}"])
+        config = compose_config("train", [*rows, f"seed={seed}"])
         board.run(config, tmp_path / str(seed))
         resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
     assert resident[-1] - resident[3] < 30 * 2**20, [round(each / 2**20) for each in resident]

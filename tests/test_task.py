@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from lora_agnews.budget import BudgetExceeded, count
-from lora_agnews.model.allocation import Lora
+from lora_agnews.budget import count
+from lora_agnews.errors import BudgetExceeded
 from lora_agnews.model.build import build_model
-from lora_agnews.model.encoder import locate
-from lora_agnews.task import LoRAClassifier, parameter_groups
+from lora_agnews.model.encoder import find_encoder
+from lora_agnews.model.lora import LoraSpec
+from lora_agnews.training.task import LoRAClassifier, parameter_groups
 
 ROWS = 12
 
@@ -210,9 +211,9 @@ def resized_embeddings(model: peft.PeftModel) -> None:
     "change", [every_bias, modules_to_save, resized_embeddings], ids=lambda change: change.__name__
 )
 def test_what_a_callback_makes_trainable_besides_is_refused_before_the_first_step(
-    tmp_path: Path, change: Callable[[peft.PeftModel], None], lora: Callable[..., Lora]
+    tmp_path: Path, change: Callable[[peft.PeftModel], None], lora: Callable[..., LoraSpec]
 ) -> None:
-    model = build_model(locate("tiny", None), lora(), seed=0)
+    model = build_model(find_encoder("tiny", None), lora(), seed=0)
     exact = count(model).trainable
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
@@ -225,12 +226,12 @@ def test_what_a_callback_makes_trainable_besides_is_refused_before_the_first_ste
     left = dict(model.named_parameters())
     assert all(torch.equal(left[name], value) for name, value in before.items() if name in left and "word" not in name)
     make_trainer(tmp_path, max_steps=1).fit(
-        make_task(build_model(locate("tiny", None), lora(), 0), limit=exact), loader()
+        make_task(build_model(find_encoder("tiny", None), lora(), 0), limit=exact), loader()
     )
 
 
-def test_with_lora_plus_the_adapters_b_learn_faster(lora: Callable[..., Lora]) -> None:
-    model = build_model(locate("tiny", None), lora(), seed=0)
+def test_with_lora_plus_the_adapters_b_learn_faster(lora: Callable[..., LoraSpec]) -> None:
+    model = build_model(find_encoder("tiny", None), lora(), seed=0)
     (everything,) = parameter_groups(model, 0.1, 1.0)
     slow, fast = parameter_groups(model, 0.1, 16.0)
     assert (slow["lr"], fast["lr"]) == (0.1, 1.6)

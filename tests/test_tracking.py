@@ -18,8 +18,8 @@ import yaml
 from conftest import run_python
 from wandb.sdk.lib import wbauth
 
-from lora_agnews.result import RunResult
-from lora_agnews.tracking import tracking
+from lora_agnews.results.record import RunResult
+from lora_agnews.training.tracking import tracking
 
 KEY = "0123456789" * 4
 WITHOUT_WANDB = """

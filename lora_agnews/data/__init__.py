@@ -1,0 +1,7 @@
+"""The data path: AG News from files or the hub to padded batches.
+
+Inputs: `data.*` of the configuration, a tokenizer, a seed. Outputs: `AGNewsDataModule`, and rows of text for inference.
+
+Reading order: formats.py (file formats; pickled.py reads pickles safely), source.py (validated rows), split.py
+(validation split, duplicates), tokens.py (token ids, cached), batches.py (batches), datamodule.py (for Lightning).
+"""

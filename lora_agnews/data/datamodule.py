@@ -1,4 +1,4 @@
-"""AG News for Lightning: rows -> disjoint splits -> tokens -> padded batches."""
+"""AG News for Lightning: rows, disjoint splits, token ids, padded batches."""
 
 import hashlib
 import os
@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from lora_agnews.data.batches import BucketSampler, Loader, collate, in_order
+from lora_agnews.data.batches import BucketSampler, Loader, collate, evaluation_batches
 from lora_agnews.data.source import Rows, load_rows
 from lora_agnews.data.split import Overlap, overlap, stratified_split
 from lora_agnews.data.tokens import Tokens, load_tokens
 
 
 class AGNewsDataModule(L.LightningDataModule):
-    """Training, validation (a seeded, stratified share of train) and test batches, padded to the longest row of each.
+    """Batches for training, validation (a seeded, stratified share of the training rows) and test.
 
-    After `setup`: `train_rows` and `val_rows` index `train`; `test` is None if there is no test file.
+    After `setup`, `train_rows` and `val_rows` index `train`, and `test` is None if there is no test file.
     """
 
     def __init__(
@@ -40,17 +40,17 @@ class AGNewsDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.tokenizer, self.max_length = tokenizer, max_length
-        self.where = (source, train_file, test_file)
+        self.files = (source, train_file, test_file)
         self.val_fraction, self.seed = val_fraction, seed
         self.batch_size, self.eval_batch_size, self.bucket = batch_size, eval_batch_size, bucket
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else _default_cache()
         self.train: Rows | None = None
 
     def setup(self, stage: str | None = None) -> None:
-        """Reads, splits and tokenises once; later stages find it done."""
+        """Read, split and tokenise the rows on the first call. Later calls do nothing."""
         if self.train is not None:
             return
-        self.train, self.test = load_rows(*self.where)
+        self.train, self.test = load_rows(*self.files)
         self.train_rows, self.val_rows = stratified_split(self.train.labels, self.val_fraction, self.seed)
         self.overlap: Overlap = overlap(self.train, self.train_rows, self.val_rows, self.test)
         self.tokens = load_tokens(self.train.texts, self.tokenizer, self.max_length, self.cache_dir)
@@ -58,7 +58,7 @@ class AGNewsDataModule(L.LightningDataModule):
             self.test_tokens = load_tokens(self.test.texts, self.tokenizer, self.max_length, self.cache_dir)
 
     def describe(self) -> dict[str, Any]:
-        """Rows of each split, where they came from, and texts that stand in more than one place."""
+        """Return the number of rows per split, their origin, and the number of duplicate texts."""
         assert self.train is not None
         return {
             "source": self.train.origin if self.test is None else f"{self.train.origin}, {self.test.origin}",
@@ -69,7 +69,7 @@ class AGNewsDataModule(L.LightningDataModule):
         }
 
     def fingerprint(self) -> str:
-        """Of the training rows' tokens, labels and split: another one is another run."""
+        """Return a hash of the training rows' tokens, labels and split. A run with other data can't be continued."""
         found = hashlib.blake2b(digest_size=8)
         labels = np.asarray(self.train.labels if self.train else [])
         for array in (self.tokens.flat, self.tokens.offsets, labels, self.train_rows, self.val_rows):
@@ -78,23 +78,23 @@ class AGNewsDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         lengths = self.tokens.lengths[self.train_rows]
-        sampler = BucketSampler(lengths, self.batch_size, self.bucket, self.seed, self._consumed)
-        return self._loader(self.train_rows, self.tokens, self.train, sampler, self._share())
+        sampler = BucketSampler(lengths, self.batch_size, self.bucket, self.seed, self._batches_consumed)
+        return self._loader(self.train_rows, self.tokens, self.train, sampler, self._rank_and_devices())
 
     def val_dataloader(self) -> Loader:
-        batches = in_order(self.tokens.lengths[self.val_rows], self.eval_batch_size, self._share())
+        batches = evaluation_batches(self.tokens.lengths[self.val_rows], self.eval_batch_size, self._rank_and_devices())
         return self._loader(self.val_rows, self.tokens, self.train, batches)
 
     def test_dataloader(self) -> Loader:
         assert self.test is not None
-        batches = in_order(self.test_tokens.lengths, self.eval_batch_size, self._share())
+        batches = evaluation_batches(self.test_tokens.lengths, self.eval_batch_size, self._rank_and_devices())
         return self._loader(np.arange(len(self.test)), self.test_tokens, self.test, batches)
 
-    def _consumed(self) -> int:
+    def _batches_consumed(self) -> int:
         return 0 if self.trainer is None else self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
 
-    def _share(self) -> tuple[int, int]:
-        """Rank and number of devices."""
+    def _rank_and_devices(self) -> tuple[int, int]:
+        """Return rank and number of devices."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     def _loader(
@@ -102,10 +102,10 @@ class AGNewsDataModule(L.LightningDataModule):
     ) -> Loader:
         assert source is not None
         pad = self.tokenizer.pad_token_id
-        made = partial(collate, tokens=tokens, labels=np.asarray(source.labels), pad=pad, share=share)
-        # The gather of a batch takes 0.1 ms: no worker processes. An own generator, since making an iterator draws from
-        # it, and dropout must not notice how often that happens.
-        return Loader(rows, sampler=batches, batch_size=None, collate_fn=made, generator=torch.Generator())  # type: ignore[arg-type]
+        collate_rows = partial(collate, tokens=tokens, labels=np.asarray(source.labels), pad=pad, share=share)
+        # Gathering a batch takes 0.1 ms, so worker processes would cost more than they save. The loader has its own
+        # generator because creating an iterator draws a number, which must not change the random state of dropout.
+        return Loader(rows, sampler=batches, batch_size=None, collate_fn=collate_rows, generator=torch.Generator())  # type: ignore[arg-type]
 
 
 def _default_cache() -> Path:

@@ -1,8 +1,8 @@
-"""The course's file, a pickled `datasets.Dataset` -> its table, and no code of the file's runs.
+"""Read the course's file, a pickled `datasets.Dataset`, without running any code of the file.
 
-A pickle is a program that may call what it names. Here it may name what a data set held in memory takes: pyarrow's
-constructors of tables. Everything of `datasets` and numpy becomes an object that keeps what it is given and does
-nothing; any other name ends the reading. Source: "Restricting Globals" in Python's documentation of pickle.
+A pickle is a program that may call whatever it names. This reader allows only what a data set in memory needs:
+pyarrow's constructors of tables. Objects of `datasets` and numpy become inert placeholders, and any other name is
+refused. Source: "Restricting Globals" in Python's documentation of pickle.
 """
 
 import pickle
@@ -15,13 +15,13 @@ import pyarrow
 from pyarrow import lib
 
 BUILDERS = ("_reconstruct_table", "chunked_array", "field", "py_buffer", "schema", "type_for_alias")
-MOST_STEPS = 20_000  # a data set takes some 40 for each of its chunks; nested deeper than that, Python itself falls
-UNUSED = ("pyarrow.lib", "_reconstruct_record_batch")  # the rows once more, for fast access
+MAX_OPCODES = 20_000  # a data set needs about 40 per chunk; much deeper nesting would crash Python itself
+UNUSED = ("pyarrow.lib", "_reconstruct_record_batch")  # a second copy of the rows, for fast access
 CONVERT = "python -c \"import pickle; pickle.load(open({name!r}, 'rb')).to_parquet({parquet!r})\""
 
 
 class Inert:
-    """Stands for an object of `datasets` or numpy."""
+    """Placeholder for an object of `datasets` or numpy: keeps its state and does nothing."""
 
     def __init__(self, *values: Any) -> None:
         self.state: dict[str, Any] = {}
@@ -30,22 +30,22 @@ class Inert:
         self.state = state if isinstance(state, dict) else {}
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        """Features is a dict."""
+        """Do nothing. `datasets.Features` is a dict, so its pickle sets items."""
 
 
 class Dataset(Inert):
-    """Stands for datasets.Dataset."""
+    """Placeholder for datasets.Dataset."""
 
 
 class InMemoryTable(Inert):
-    """Stands for datasets.table.InMemoryTable; `state["table"]` is pyarrow's."""
+    """Placeholder for datasets.table.InMemoryTable. `state["table"]` is a pyarrow.Table."""
 
 
 KNOWN = {("datasets.arrow_dataset", "Dataset"): Dataset, ("datasets.table", "InMemoryTable"): InMemoryTable}
 
 
 def _restore_array(data: Any) -> pyarrow.Array:
-    """pyarrow.lib._restore_array for plain columns; that one falls over buffers that are not there."""
+    """pyarrow.lib._restore_array for plain columns. The original crashes on missing buffers."""
     kind, length, nulls, offset, buffers, children, dictionary = data
     whole = len(buffers) == kind.num_buffers and all(isinstance(each, pyarrow.Buffer) for each in buffers[1:])
     if length == 0:
@@ -76,13 +76,13 @@ def _table(found: Any) -> pyarrow.Table:
 
 
 def read_pickled(path: Path) -> pyarrow.Table:
-    """The rows of a `datasets.Dataset` that was pickled with its data.
+    """Return the rows of a `datasets.Dataset` that was pickled with its data.
 
-    Raises: pickle.UnpicklingError, if it is none, or calls anything else; the message has the way to convert it.
+    Raises: pickle.UnpicklingError, if the file is something else; the message has a command that converts it.
     """
     try:
         with path.open("rb") as stream:
-            if sum(1 for _ in islice(pickletools.genops(stream), MOST_STEPS + 1)) > MOST_STEPS:
+            if sum(1 for _ in islice(pickletools.genops(stream), MAX_OPCODES + 1)) > MAX_OPCODES:
                 raise pickle.UnpicklingError("it is longer than a data set")
             stream.seek(0)
             found = _Unpickler(stream).load()
@@ -92,7 +92,7 @@ def read_pickled(path: Path) -> pyarrow.Table:
         return table if chosen is None else table.take(_table(chosen).column(0))
     except OSError:
         raise
-    except Exception as error:  # a broken file fails in any way
+    except Exception as error:  # a broken file can fail in any way
         ours = isinstance(error, pickle.UnpicklingError)
         command = CONVERT.format(name=path.name, parquet=f"{path.stem}.parquet")
         raise pickle.UnpicklingError(

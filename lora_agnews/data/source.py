@@ -1,4 +1,4 @@
-"""Rows of (text, label) from the hub, from files or from the shipped sample, and texts to classify, checked."""
+"""Load AG News rows from the hub, from files or from the shipped sample, and validate them."""
 
 import re
 from collections.abc import Iterator
@@ -7,9 +7,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from lora_agnews.config import LABELS, UserError
-from lora_agnews.data.files import LINES, PICKLES, TABLES, read_columns
+from lora_agnews.data.formats import LINES, PICKLES, TABLES, read_columns
+from lora_agnews.errors import UserError
 from lora_agnews.hub import Snapshot, fetch
+from lora_agnews.labels import LABELS
 
 HUB_NAME = "fancyzhx/ag_news"
 SAMPLE = Path(str(files("lora_agnews.data") / "sample"))
@@ -17,7 +18,7 @@ SAMPLE = Path(str(files("lora_agnews.data") / "sample"))
 
 @dataclass(frozen=True)
 class Rows:
-    """Texts and labels 0..3 of one split, in order, and where they came from."""
+    """Texts and labels (0 to 3) of one split, in order, and their origin."""
 
     texts: list[str]
     labels: list[int]
@@ -28,7 +29,7 @@ class Rows:
 
 
 def load_rows(source: str, train_file: str | None, test_file: str | None) -> tuple[Rows, Rows | None]:
-    """Training and test rows. Raises: UserError for bad files and rows, RuntimeError if the hub is out of reach."""
+    """Load training and test rows. Raises: UserError, for bad files; RuntimeError, if the hub can't be reached."""
     if source == "hub":
         snapshot = fetch(HUB_NAME, "dataset", ["data/*.parquet"])
         return _from_hub(snapshot, "train"), _from_hub(snapshot, "test")
@@ -39,7 +40,7 @@ def load_rows(source: str, train_file: str | None, test_file: str | None) -> tup
 
 
 def load_test_rows(source: str, test_file: str | None) -> Rows | None:
-    """Test rows alone; None, if the run's files had none. Raises: as `load_rows`."""
+    """Load only the test rows, or None if the run has no test file. Raises: as `load_rows`."""
     if source == "hub":
         return _from_hub(fetch(HUB_NAME, "dataset", ["data/test-*.parquet"]), "test")
     if source == "sample":
@@ -57,10 +58,10 @@ def _from_hub(snapshot: Snapshot, split: str) -> Rows:
 
 
 def read_file(path: Path, every_class: bool = True) -> Rows:
-    """Labelled rows of a file: AG News CSV (class 1..4, title, description, no header), or columns `text` and `label`.
+    """Read labelled rows: AG News CSV (class 1 to 4, title, description, no header), or columns `text` and `label`.
 
-    Labels with a header are 0..3 or the names World, Sports, Business, Sci/Tech.
-    Raises: UserError, naming the file and the row (counted from 1, the header not counted).
+    In a column `label`, labels are 0 to 3 or the names World, Sports, Business, Sci/Tech.
+    Raises: UserError, naming the file and the row (counted from 1, without the header).
     """
     texts, labels = [], []
     for number, (text, label) in enumerate(read_columns(path, ("text", "label"), TABLES), 1):
@@ -75,7 +76,7 @@ def read_file(path: Path, every_class: bool = True) -> Rows:
 
 
 def read_texts(path: Path, column: str = "text") -> Iterator[str]:
-    """Texts to classify, one after the other, empty ones too. Raises: UserError, as `read_file`."""
+    """Yield the texts to classify one by one, empty ones included. Raises: UserError, as `read_file`."""
     for number, (text,) in enumerate(read_columns(path, (column,), (*TABLES, *LINES, *PICKLES)), 1):
         yield text if isinstance(text, str) and not text.strip() else _text(text, path, number)
 
@@ -87,7 +88,7 @@ def _text(text: Any, path: Path, number: int) -> str:
         raise UserError(f"{path}: row {number}: the text is not a text: {text!r}")
     try:
         text.encode()
-    except UnicodeEncodeError as error:  # JSON may hold one half of a pair, and no tokenizer takes it
+    except UnicodeEncodeError as error:  # JSON may contain half of a surrogate pair, which no tokenizer accepts
         raise UserError(f"{path}: row {number}: the text holds {text[error.start]!a}, which is no character") from error
     return text
 

@@ -1,17 +1,18 @@
-"""Which training rows validate, and which rows stand in two splits. The test rows are compared, never drawn from."""
+"""The validation split, and the texts that occur in two splits. Test rows are only compared, never drawn from."""
 
 import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 
-from lora_agnews.config import LABELS, UserError
 from lora_agnews.data.source import Rows
+from lora_agnews.errors import UserError
+from lora_agnews.labels import LABELS
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """Texts found more than once: inside train, and in both of two splits (rows of the second one)."""
+    """Number of duplicate texts: within train, and between two splits (rows of the second one)."""
 
     within_train: int
     train_and_val: int
@@ -19,7 +20,7 @@ class Overlap:
 
 
 def stratified_split(labels: list[int], val_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of training and validation rows, each sorted: `val_fraction` of every class, drawn by `seed`.
+    """Return the sorted indices of training and validation rows. Validation gets `val_fraction` of every class.
 
     Raises: UserError, if a class would have no row on one side.
     """
@@ -40,7 +41,7 @@ def stratified_split(labels: list[int], val_fraction: float, seed: int) -> tuple
 
 
 def overlap(train: Rows, train_rows: np.ndarray, val_rows: np.ndarray, test: Rows | None) -> Overlap:
-    """How often the same text, white space aside, stands twice, by SHA-256 of its words."""
+    """Count duplicate texts, ignoring white space, by the SHA-256 of their words."""
     digests = [_digest(text) for text in train.texts]
     known, trained = set(digests), {digests[i] for i in train_rows}
     return Overlap(

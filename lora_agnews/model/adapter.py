@@ -1,4 +1,4 @@
-"""A trained model -> a folder that plain PEFT loads on the base model, head included; and back."""
+"""Save a trained model as a folder that plain PEFT loads on the base model, head included, and load it again."""
 
 import json
 import math
@@ -12,11 +12,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lora_agnews.config import LABELS, UserError
-from lora_agnews.model.allocation import CHANGES_BASE
+from lora_agnews.errors import UserError
+from lora_agnews.labels import LABELS
+from lora_agnews.model.architecture import HeadLayers, read_architecture_folder
 from lora_agnews.model.build import load_base
-from lora_agnews.model.encoder import SHIPPED, Encoder, hash_of_weights
-from lora_agnews.model.shape import read_folder
+from lora_agnews.model.encoder import SHIPPED, Encoder, hash_weights
+from lora_agnews.model.lora import CHANGES_BASE
 
 WEIGHTS = "adapter_model.safetensors"
 README = """\
@@ -36,23 +37,23 @@ Classes: {labels}. The file holds the adapters and the whole head. {notes}
 EXACT = "The logits are the trained model's, bit for bit."
 CONVERTED = """\
 {init} takes the adapters' first weights out of the base; on the unchanged base
-they are held as an adapter of twice the rank, so the logits are equal up to float32 rounding.
-`lora_agnews.model.adapter.load_adapter` gives the trained model bit for bit."""
+they are stored as an adapter of twice the rank, so the logits are equal up to float32 rounding.
+`lora_agnews.model.adapter.load_adapter` returns the trained model bit for bit."""
 ADAPTED_HEAD = """\
 
 
-The head has an adapter and weights of its own, for which PEFT has no words: it loads them by name, but its
-`save_pretrained` would leave them out. Keep this folder, or `merge_and_unload()` first."""
+The head has both an adapter and trained weights of its own. PEFT loads them by name, but its `save_pretrained`
+would leave them out. Keep this folder, or call `merge_and_unload()` first."""
 
 
 def save_adapter(model: peft.PeftModel, encoder: Encoder, folder: Path) -> None:
-    """adapter_config.json, adapter_model.safetensors and a README that says how to load them.
+    """Write adapter_config.json, adapter_model.safetensors and a README that says how to load them.
 
-    A head without an adapter goes into PEFT's modules_to_save. One with an adapter can't: its base weights stand in the
-    file under PEFT's own names and are loaded by them. Where `init` changed the encoder, the file holds s (B A - B0 A0)
-    as an adapter of twice the rank. Source: LoraModel.subtract_mutated_init in PEFT.
+    A head without an adapter goes into PEFT's modules_to_save. A head with an adapter can't: its own weights are stored
+    under PEFT's names for them and loaded by name. If `init` changed the encoder, the file contains s (B A - B0 A0) as
+    an adapter of twice the rank. Source: LoraModel.subtract_mutated_init in PEFT.
     """
-    head = read_folder(encoder.name, encoder.folder).head
+    head = read_architecture_folder(encoder.name, encoder.folder).head
     config = model.peft_config["default"].to_dict()
     init, alpha = str(config["init_lora_weights"]), config["lora_alpha"]
     tensors = _tensors(model, head)
@@ -60,20 +61,20 @@ def save_adapter(model: peft.PeftModel, encoder: Encoder, folder: Path) -> None:
         "base_model_name_or_path": encoder.name,
         "revision": encoder.revision,
         "inference_mode": True,
-        "target_modules": sorted(_adapted(model)) or config["target_modules"],
+        "target_modules": sorted(_lora_layers(model)) or config["target_modules"],
     }
     notes = CONVERTED.format(init=init) if init in CHANGES_BASE else EXACT
     if init in CHANGES_BASE:
-        ranks = {name: layer.r["default"] for name, layer in _adapted(model).items()}
+        ranks = {name: layer.r["default"] for name, layer in _lora_layers(model).items()}
         for layer in set(ranks).difference(head):
-            tensors |= _less_the_first(tensors, model.first_weights, f"base_model.model.{layer}.")
+            tensors |= _subtract_initial(tensors, model.first_weights, f"base_model.model.{layer}.")
         config |= {
             "init_lora_weights": True,
             "lora_alpha": alpha * (math.sqrt(2) if config["use_rslora"] else 2),
             "rank_pattern": {layer: r if layer in head else 2 * r for layer, r in ranks.items()},
             "alpha_pattern": {layer: alpha for layer in ranks if layer in head},
         }
-    if any(layer in _adapted(model) for layer in head):
+    if any(layer in _lora_layers(model) for layer in head):
         base = type(model.get_base_model())
         config["auto_mapping"] = {"base_model_class": base.__name__, "parent_library": base.__module__}
         notes += ADAPTED_HEAD
@@ -81,7 +82,7 @@ def save_adapter(model: peft.PeftModel, encoder: Encoder, folder: Path) -> None:
         config["task_type"] = "SEQ_CLS"
         config["modules_to_save"] = sorted({"classifier" if "classifier." in layer else layer for layer in head})
     folder.mkdir(parents=True, exist_ok=True)
-    weights = hash_of_weights(encoder.folder)
+    weights = hash_weights(encoder.folder)
     made = {"init": init, "alpha": alpha, "labels": LABELS, "base": weights}
     save_file(
         {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
@@ -92,7 +93,10 @@ def save_adapter(model: peft.PeftModel, encoder: Encoder, folder: Path) -> None:
     source = f'"{encoder.name if encoder.origin.startswith("hub:") else encoder.folder}"'
     imports = "import peft, transformers"
     if encoder.name == SHIPPED:
-        imports, source = f"{imports}\nfrom lora_agnews.model.encoder import locate", 'locate("tiny", None).folder'
+        imports, source = (
+            f"{imports}\nfrom lora_agnews.model.encoder import find_encoder",
+            'find_encoder("tiny", None).folder',
+        )
     labels = ", ".join(f"{number} {label}" for number, label in enumerate(LABELS))
     about = {"name": encoder.name, "imports": imports, "base": source, "num_labels": len(LABELS), "labels": labels}
     (folder / "README.md").write_text(README.format(**about, notes=notes))
@@ -100,10 +104,10 @@ def save_adapter(model: peft.PeftModel, encoder: Encoder, folder: Path) -> None:
 
 
 def load_adapter(folder: Path, encoder: Encoder) -> peft.PeftModel:
-    """The model that `save_adapter` saved, in eval mode: the same logits, bit for bit.
+    """Load the model that `save_adapter` saved, in eval mode. Its logits are the same, bit for bit.
 
-    Raises: UserError, if it is damaged, or was trained for other classes or on other base weights; RuntimeError, as
-    `load_base`.
+    Raises: UserError, if the folder is damaged, or was trained for other classes or on other base weights;
+    RuntimeError, as `load_base`.
     """
     try:
         with safe_open(folder / WEIGHTS, "pt") as file:
@@ -112,34 +116,34 @@ def load_adapter(folder: Path, encoder: Encoder) -> peft.PeftModel:
             whole = all(bool(file.get_tensor(name).isfinite().all()) for name in names)
     except (OSError, KeyError, SafetensorError) as error:
         raise UserError(f"{folder / WEIGHTS}: can't be read as what a run saved ({error})") from error
-    labels = made.get("labels", LABELS)  # adapters of before November 2026 tell neither these nor their base
+    labels = made.get("labels", LABELS)  # adapters from before November 2026 store neither these nor their base
     if tuple(labels) != LABELS:
         raise UserError(f"{folder}: its classes are {', '.join(labels)}, not {', '.join(LABELS)}")
     base = load_base(encoder)
-    ours = hash_of_weights(encoder.folder) if not encoder.origin.startswith("hub:") else None
+    ours = hash_weights(encoder.folder) if not encoder.origin.startswith("hub:") else None
     if ours and ours != made.get("base", ours):
         raise UserError(f"{folder}: was trained on other weights than those in {encoder.folder}")
-    head = read_folder(encoder.name, encoder.folder).head
+    head = read_architecture_folder(encoder.name, encoder.folder).head
     try:
-        model = load_plainly(folder, base)
+        model = load_with_peft(folder, base)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{folder}: PEFT can't load it ({type(error).__name__}: {error})") from error
     if not whole or names != set(_tensors(model, head)):
         raise UserError(f"{folder / WEIGHTS}: is damaged: it lacks values of the adapters or the head")
     if made["init"] in CHANGES_BASE:
-        for name, layer in _adapted(model).items():
+        for name, layer in _lora_layers(model).items():
             if name not in head:
-                _take_the_first_out_of_the_base(layer, made["alpha"])
+                _restore_initial(layer, made["alpha"])
     return model.eval()
 
 
-def load_plainly(folder: Path, base: nn.Module) -> peft.PeftModel:
-    """What anybody gets who loads the folder with PEFT alone, in eval mode."""
+def load_with_peft(folder: Path, base: nn.Module) -> peft.PeftModel:
+    """Load the folder the way any user of PEFT would, in eval mode."""
     return peft.PeftModel.from_pretrained(base, folder).eval()
 
 
 def read_base(folder: Path) -> tuple[str, str | None]:
-    """Name and revision of the base model that an adapter was trained on. Raises: UserError."""
+    """Return name and revision of the base model that an adapter was trained on. Raises: UserError."""
     try:
         config = json.loads((folder / "adapter_config.json").read_text())
         return str(config["base_model_name_or_path"]), config["revision"]
@@ -147,10 +151,10 @@ def read_base(folder: Path) -> tuple[str, str | None]:
         raise UserError(f"{folder}: its adapter_config.json can't be read ({error})") from error
 
 
-def _tensors(model: peft.PeftModel, head: tuple[str, str]) -> dict[str, Tensor]:
-    """What a run saves: PEFT's part, and of a head with an adapter its own weights too."""
+def _tensors(model: peft.PeftModel, head: HeadLayers) -> dict[str, Tensor]:
+    """Collect what a run saves: PEFT's tensors and, for a head with an adapter, the head's own weights."""
     tensors: dict[str, Tensor] = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
-    others = ("lora_", ".modules_to_save.", ".original_module.")  # PEFT's part, under its names for it
+    others = ("lora_", ".modules_to_save.", ".original_module.")  # already among PEFT's tensors
     for name, value in model.state_dict().items():
         own = name.startswith(tuple(f"base_model.model.{layer}." for layer in head))
         if own and not any(part in name for part in others):
@@ -158,21 +162,21 @@ def _tensors(model: peft.PeftModel, head: tuple[str, str]) -> dict[str, Tensor]:
     return tensors
 
 
-def _adapted(model: peft.PeftModel) -> dict[str, Any]:
+def _lora_layers(model: peft.PeftModel) -> dict[str, Any]:
     layers = model.get_base_model().named_modules()
     return {name: module for name, module in layers if isinstance(module, LoraLayer)}
 
 
-def _less_the_first(tensors: dict[str, Tensor], first: dict[str, Tensor], layer: str) -> dict[str, Tensor]:
-    """A layer's [A; A0] (2r, in) and [B, -B0] (out, 2r)."""
+def _subtract_initial(tensors: dict[str, Tensor], first: dict[str, Tensor], layer: str) -> dict[str, Tensor]:
+    """Return the layer's [A; A0] (2r, in) and [B, -B0] (out, 2r)."""
     a, b = f"{layer}lora_A.weight", f"{layer}lora_B.weight"
     first_a, first_b = (first[f"{layer}lora_{part}.default.weight"] for part in "AB")
     return {a: torch.cat([tensors[a].cpu(), first_a]), b: torch.cat([tensors[b].cpu(), -first_b], dim=1)}
 
 
 @torch.no_grad()
-def _take_the_first_out_of_the_base(layer: Any, alpha: int) -> None:
-    """Undoes `_less_the_first` in a loaded layer, by the operations with which PEFT's init made it."""
+def _restore_initial(layer: Any, alpha: int) -> None:
+    """Undo `_subtract_initial` in a loaded layer, with the operations of PEFT's initialisation."""
     a, b = layer.lora_A["default"], layer.lora_B["default"]
     r = a.weight.shape[0] // 2
     (trained_a, first_a), (trained_b, first_b) = a.weight.split(r), b.weight.split(r, dim=1)

@@ -1,4 +1,4 @@
-"""A pretrained encoder -> a PEFT-wrapped classifier, frozen and unfrozen as allocation.py says."""
+"""Build the PEFT-wrapped classifier: load the weights, add the adapters, freeze and unfreeze what lora.py says."""
 
 import warnings
 
@@ -8,20 +8,22 @@ from peft.utils.constants import DUMMY_TARGET_MODULES
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
 
-from lora_agnews.config import LABELS, UserError
+from lora_agnews.config.choices import Precision
+from lora_agnews.errors import UserError
 from lora_agnews.hub import fetch
-from lora_agnews.model.allocation import CHANGES_BASE, Lora, adapted, trained
+from lora_agnews.labels import LABELS
+from lora_agnews.model.architecture import Architecture, read_architecture_folder
 from lora_agnews.model.encoder import Encoder
-from lora_agnews.model.shape import Shape, read_folder
+from lora_agnews.model.lora import CHANGES_BASE, LoraSpec, adapter_ranks, trained_parameters
 
 WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
-HALF = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}  # precision -> dtype of autocast
+AUTOCAST_DTYPES = {Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}
 
 
 def load_tokenizer(encoder: Encoder, max_length: int) -> PreTrainedTokenizerBase:
-    """The encoder's tokenizer. Raises: UserError, if the encoder has fewer positions than `max_length`."""
+    """Load the encoder's tokenizer. Raises: UserError, if the encoder has fewer positions than `max_length`."""
     config = AutoConfig.from_pretrained(encoder.folder)
-    from_padding = read_folder(encoder.name, encoder.folder).family.model in ("roberta", "mpnet")
+    from_padding = read_architecture_folder(encoder.name, encoder.folder).family.model in ("roberta", "mpnet")
     positions = config.max_position_embeddings - (config.pad_token_id + 1 if from_padding else 0)
     if max_length > positions:
         raise UserError(
@@ -30,18 +32,18 @@ def load_tokenizer(encoder: Encoder, max_length: int) -> PreTrainedTokenizerBase
     return AutoTokenizer.from_pretrained(encoder.folder)
 
 
-def build_model(encoder: Encoder, lora: Lora, seed: int) -> peft.PeftModel:
-    """The classifier, float32, weights loaded, base frozen; what is not pretrained is a function of `seed`.
+def build_model(encoder: Encoder, lora: LoraSpec, seed: int) -> peft.PeftModel:
+    """Build the classifier in float32: pretrained weights, frozen base, adapters. New weights depend only on `seed`.
 
-    Its forward takes input_ids and attention_mask (B, T) int64 and gives `.logits` (B, 4) float32.
-    Raises: RuntimeError, if weights can't be fetched; UserError, as `adapted`.
+    Its forward takes input_ids and attention_mask (B, T) int64 and returns `.logits` (B, 4) float32.
+    Raises: RuntimeError, if the weights can't be fetched; UserError, as `adapter_ranks`.
     """
     torch.manual_seed(seed)
-    return adapt(load_base(encoder), read_folder(encoder.name, encoder.folder), lora)
+    return adapt(load_base(encoder), read_architecture_folder(encoder.name, encoder.folder), lora)
 
 
 def load_base(encoder: Encoder) -> nn.Module:
-    """The pretrained encoder under a new head for the four classes. Raises: RuntimeError, if weights can't be had."""
+    """Load the pretrained encoder with a new head for the four classes. Raises: RuntimeError, if it has no weights."""
     folder = encoder.folder
     if encoder.origin.startswith("hub:"):
         folder = fetch(encoder.name, "model", WEIGHTS, encoder.revision).folder
@@ -54,14 +56,14 @@ def load_base(encoder: Encoder) -> nn.Module:
     return model
 
 
-def adapt(model: nn.Module, shape: Shape, lora: Lora) -> peft.PeftModel:
-    """Freezes everything, adds the adapters, unfreezes exactly what `trained` names.
+def adapt(model: nn.Module, shape: Architecture, lora: LoraSpec) -> peft.PeftModel:
+    """Freeze everything, add the adapters, and unfreeze exactly what `trained_parameters` names.
 
-    PEFT gets every layer by its full name and no task_type: under SEQ_CLS it would move the head to modules_to_save and
-    skip classifier.dense without a word. `first_weights` of the result holds the adapters' where they came out of the
-    base. Raises: UserError, as `adapted`.
+    PEFT gets every layer by its full name and no task_type: with SEQ_CLS it would move the head to modules_to_save and
+    silently skip classifier.dense. `first_weights` of the result holds the initial adapter weights if `init` took them
+    out of the base weights. Raises: UserError, as `adapter_ranks`.
     """
-    ranks = adapted(shape, lora)
+    ranks = adapter_ranks(shape, lora)
     with warnings.catch_warnings():
         # peft 0.21 asks transformers 5.23 for a deprecated name, and warns of a conversion that adapter.py does itself
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
@@ -78,30 +80,31 @@ def adapt(model: nn.Module, shape: Shape, lora: Lora) -> peft.PeftModel:
             init_lora_weights=True if lora.init == "default" else lora.init,
         )
         wrapped = peft.get_peft_model(model, config)
-    wanted = trained(shape, lora)
+    wanted = trained_parameters(shape, lora)
     for name, parameter in wrapped.named_parameters():
         parameter.requires_grad_(name in wanted)
     wrapped.first_weights = _adapter_weights(wrapped) if lora.init in CHANGES_BASE else {}
     return wrapped.train()  # from_pretrained gives eval mode, and Lightning keeps the mode it finds
 
 
-def hold_frozen_layers_in(dtype: torch.dtype, model: peft.PeftModel) -> None:
-    """Keeps the encoder's frozen Linear layers in the dtype that autocast would cast them to again at every step.
+def cast_frozen_layers(dtype: torch.dtype, model: peft.PeftModel) -> None:
+    """Store the encoder's frozen Linear layers in the autocast dtype, so that they are not cast again at every step.
 
-    Logits, loss and gradients are those of plain autocast, bit for bit. Not where DoRA takes norms of them in float32.
+    Logits, loss and gradients are bit-identical to plain autocast. Skipped for DoRA, which takes norms of the weights
+    in float32.
     """
     if model.peft_config["default"].use_dora:
         return
     for name, module in model.named_modules():
-        trained = any(parameter.requires_grad for parameter in module.parameters())
-        if isinstance(module, nn.Linear) and ".layer." in name and not trained:
+        is_trained = any(parameter.requires_grad for parameter in module.parameters())
+        if isinstance(module, nn.Linear) and ".layer." in name and not is_trained:
             module.to(dtype)
 
 
-def compute_only_first_token_in_last_layer(model: nn.Module, shape: Shape) -> None:
-    """The head reads the first token alone: after its attention, the last layer skips all others.
+def keep_first_token_in_last_layer(model: nn.Module, shape: Architecture) -> None:
+    """Compute only the first token after the last layer's attention, because the head reads no other token.
 
-    Two thirds of that layer's arithmetic, forward and backward, for the same logits and gradients up to rounding.
+    Saves two thirds of that layer's arithmetic. Logits and gradients stay the same up to rounding.
     """
     base = model.get_base_model() if isinstance(model, peft.PeftModel) else model
     norm = base.get_submodule(shape.last_attention_norm)

@@ -1,11 +1,11 @@
-"""A hub id, a local folder or the shipped `tiny` -> where the encoder lies. No torch here, so it answers at once."""
+"""Find a pretrained encoder: a hub id, a local folder or the shipped `tiny`. Does not import torch, so it is fast."""
 
 import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from lora_agnews.config import UserError
+from lora_agnews.errors import UserError
 from lora_agnews.hub import fetch
 
 SHIPPED = "tiny"
@@ -14,7 +14,7 @@ SMALL_FILES = ["config.json", "tokenizer*", "vocab*", "merges.txt", "special_tok
 
 @dataclass(frozen=True)
 class Encoder:
-    """Where a pretrained encoder lies on this machine; `origin` says which one it is, the commit included."""
+    """A pretrained encoder on this machine. `origin` identifies it, with the commit if it is from the hub."""
 
     name: str
     folder: Path
@@ -22,13 +22,13 @@ class Encoder:
     revision: str | None = None
 
 
-def weights_of(encoder: Encoder) -> str:
-    """What tells these weights from others: the commit on the hub, or a hash of the files in a folder."""
-    return encoder.origin if encoder.origin.startswith("hub:") else hash_of_weights(encoder.folder)
+def weights_id(encoder: Encoder) -> str:
+    """Identify the weights: by the commit on the hub, or by a hash of the files in a folder."""
+    return encoder.origin if encoder.origin.startswith("hub:") else hash_weights(encoder.folder)
 
 
-def hash_of_weights(folder: Path) -> str:
-    """16 hex digits of the safetensors files in a folder; 0.1 s for 100 MB."""
+def hash_weights(folder: Path) -> str:
+    """Return 16 hex digits for the safetensors files in a folder. Takes 0.1 s for 100 MB."""
     found = hashlib.blake2b(digest_size=8)
     for path in sorted(folder.glob("*.safetensors")):
         with path.open("rb") as file:
@@ -37,10 +37,10 @@ def hash_of_weights(folder: Path) -> str:
     return found.hexdigest()
 
 
-def locate(name: str, revision: str | None) -> Encoder:
-    """Finds an encoder; from the hub only its config and tokenizer are fetched.
+def find_encoder(name: str, revision: str | None) -> Encoder:
+    """Find an encoder. From the hub, only its config and tokenizer are fetched.
 
-    Raises: UserError, if the folder holds no model; RuntimeError, if it takes the hub and the hub is out of reach.
+    Raises: UserError, if the folder contains no model; RuntimeError, if the hub is needed and can't be reached.
     """
     if name == SHIPPED:
         return Encoder(name, Path(str(files("lora_agnews.model") / SHIPPED)), "shipped:tiny")

@@ -1,0 +1,67 @@
+"""Names that a key or an option may take, each defined once. The code that implements a choice is keyed by these."""
+
+from enum import StrEnum
+
+
+class Head(StrEnum):
+    """What is trained in the classification head; see `HEADS` in model/lora.py."""
+
+    FULL = "full"
+    LORA = "lora"
+    OUT_PROJ = "out_proj"
+
+
+class Optimizer(StrEnum):
+    """Implemented in training/optimizers.py."""
+
+    ADAM = "adam"
+    ADAMW = "adamw"
+
+
+class Schedule(StrEnum):
+    """Learning rate after the warm-up; implemented in training/optimizers.py."""
+
+    CONSTANT = "constant"
+    LINEAR = "linear"
+    COSINE = "cosine"
+
+
+class Precision(StrEnum):
+    """Lightning's names for the arithmetic of a run."""
+
+    FP16 = "16-mixed"
+    BF16 = "bf16-mixed"
+    FP32 = "32-true"
+
+
+class WandbMode(StrEnum):
+    """Where W&B logs to; implemented in training/wandb_run.py."""
+
+    AUTO = "auto"
+    ONLINE = "online"
+    OFFLINE = "offline"
+    DISABLED = "disabled"
+
+
+class Sampler(StrEnum):
+    """How a study chooses its points; implemented in sweeps/study.py."""
+
+    GRID = "grid"
+    RANDOM = "random"
+    TPE = "tpe"
+
+
+class Pruner(StrEnum):
+    """Optuna's pruners that a study may use; implemented in sweeps/storage.py."""
+
+    NONE = "none"
+    MEDIAN = "median"
+    HYPERBAND = "hyperband"
+
+
+class ExportFormat(StrEnum):
+    """Formats of an exported run; implemented in inference/export.py."""
+
+    ADAPTER = "adapter"
+    MERGED = "merged"
+    ONNX = "onnx"

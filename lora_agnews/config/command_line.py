@@ -1,0 +1,32 @@
+"""Check the command line of train.py before Hydra creates anything, so that a typo costs one message."""
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
+
+from lora_agnews.config.compose import compose_config
+from lora_agnews.config.resume import resumed_config
+from lora_agnews.errors import UserError
+
+
+def check_command_line(arguments: Sequence[str]) -> None:
+    """Check flags and overrides of every run that the command line asks for.
+
+    Raises: UserError, for the first flag or override that can't be used.
+    """
+    parser = get_args_parser()
+    parser.error = _raise_flag_error  # type: ignore[method-assign]
+    options = parser.parse_args(list(arguments))
+    if options.hydra_help or options.shell_completion:
+        return
+    config = compose_config(options.overrides, options.multirun)
+    if not config.resume:
+        return
+    if options.multirun or "hydra.mode=MULTIRUN" in options.overrides or options.cfg:
+        raise UserError("resume continues one run, with its own configuration; leave out -m and --cfg")
+    resumed_config(config.resume, options.overrides)
+
+
+def _raise_flag_error(message: str) -> NoReturn:
+    raise UserError(f"{message}; see python train.py --help")

@@ -1,0 +1,87 @@
+"""Hydra's composed values -> a typed, valid configuration, with error messages that name the key and the remedy."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from lora_agnews.config.keys import CONF, STUDIES, STUDY_RULES
+from lora_agnews.config.messages import describe_syntax_error, suggest, to_user_error
+from lora_agnews.config.overrides import overrides_to_try, parse_overrides
+from lora_agnews.config.schema import StudyConfig, TrainConfig
+from lora_agnews.errors import UserError
+
+ConfigStore.instance().store("schema", TrainConfig)
+ConfigStore.instance().store("study_schema", StudyConfig)
+
+
+def to_config(values: DictConfig, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Turn composed values into a TrainConfig. Raises: UserError, naming key, value as typed and what is allowed."""
+    try:
+        config = OmegaConf.to_object(values)
+    except OmegaConfBaseException as error:
+        raise to_user_error(error, overrides) from error
+    assert isinstance(config, TrainConfig)
+    return config
+
+
+def compose_config(overrides: Sequence[str], multirun: bool = False) -> TrainConfig:
+    """Compose the configuration of the first run that the overrides of train.py ask for, and check all the others.
+
+    Raises: UserError, for the first override that is unknown, conflicting, of a wrong type or out of range.
+    """
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        configs = [compose_typed(point) for point in overrides_to_try(parse_overrides(overrides, multirun))]
+    return configs[0]
+
+
+def compose_typed(overrides: list[str]) -> TrainConfig:
+    """Compose one configuration. Needs an initialised Hydra. Raises: UserError, as `compose_config`."""
+    try:
+        return to_config(compose("train", overrides), overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise to_user_error(error, overrides) from error
+
+
+def load_config_file(path: Path) -> TrainConfig:
+    """Read a run's config.yaml. Raises: UserError, naming the file, if this version cannot use it."""
+    try:
+        values = OmegaConf.load(path)
+        schema = OmegaConf.structured(TrainConfig)
+        return to_config(OmegaConf.merge(schema, values, {"lora": None, "resume": None}))  # type: ignore[arg-type]
+    except (OSError, UnicodeDecodeError, YAMLError, AttributeError, OmegaConfBaseException, UserError) as error:
+        raise UserError(f"{path}: not a configuration of this version: {error}") from error
+
+
+def compose_study(overrides: Sequence[str]) -> StudyConfig:
+    """Compose the study that `study=NAME` selects. Keys of a study set it; all other overrides hold for every run.
+
+    Raises: UserError, for the first override that is unknown, of a wrong type or out of range.
+    """
+    own = [line for line in overrides if line.partition("=")[0] in ("study", *STUDY_RULES)]
+    for name in (line.removeprefix("study=") for line in own if line.startswith("study=")):
+        if name not in STUDIES:
+            raise UserError(f"study={name}: must be one of {', '.join(STUDIES)}{suggest(name, STUDIES)}")
+    for line in overrides:
+        if line.lstrip("+~").startswith("hydra"):
+            raise UserError(
+                f"{line}: sweep.py names the directories of its runs; to set that of the study: dir=DIRECTORY"
+            )
+        if line.partition("=")[0] in ("seed", "resume"):
+            raise UserError(f"{line}: a study has seeds=[0,1,2], and continues by itself when it is started again")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        try:
+            study = OmegaConf.to_object(compose("sweep", own))
+        except OverrideParseException as error:
+            raise UserError(describe_syntax_error(error.override)) from error
+        except (HydraException, OmegaConfBaseException) as error:
+            raise to_user_error(error, own) from error
+    assert isinstance(study, StudyConfig)
+    study.overrides += [line for line in overrides if line not in own]
+    compose_config(study.overrides)
+    return study

@@ -1,0 +1,65 @@
+"""The texts of `--help` and the table of docs/configuration.md, generated from the schema."""
+
+from textwrap import fill
+
+from lora_agnews.config.keys import GROUPS, STUDIES, STUDY_RULES
+from lora_agnews.config.rules import config_keys, describe_allowed, to_override
+from lora_agnews.config.schema import TrainConfig
+
+HELP = """\
+Usage: python train.py [-m] [KEY=VALUE ...]
+
+Fine-tunes RoBERTa with LoRA on AG News under a hard budget of 1,000,000 trainable parameters.
+
+  python train.py experiment=quickstart     the shipped model and rows: no network, no GPU
+  python train.py                           roberta-base on AG News from the Hugging Face hub
+  python train.py model.lora.r=2            any value below; lora.r=2 is the same key
+  python train.py -m lora.r=1,2,4 seed=0,1  one run for each combination
+  python train.py resume=RUN_DIR            continue a run exactly where it stopped
+  python -m lora_agnews budget lora.r=4     what a run would train, and the largest r that fits
+
+Flags: -m, --multirun; --cfg job --resolve shows the configuration and runs nothing; --hydra-help: all.
+Put a value with special characters into two pairs of quotes: 'data.train_file="my rows, 1.csv"'.
+"""
+
+
+def help_text(config: TrainConfig) -> str:
+    """Return the help of train.py: each group and key, its value in `config`, its meaning and what it allows."""
+    lines = [HELP, "groups (files of conf/, each sets several keys)"]
+    lines += [f"  {group}={'|'.join(choices)}" for group, choices in GROUPS.items()]
+    section = None
+    for key, spec, value in config_keys(config):
+        if key.rpartition(".")[0] != section:
+            section = key.rpartition(".")[0]
+            lines.append(f"\n{section or 'run'}" + (" (or lora, in short)" if section == "model.lora" else ""))
+        lines += [f"  {key}={to_override(value)}", _paragraph(spec)]
+    return "\n".join(lines)
+
+
+def study_help() -> str:
+    """Return the help of sweep.py: each key of a study, its meaning and what it allows."""
+    lines = ["keys of a study", f"  study={'|'.join(STUDIES)}"]
+    for name, spec in STUDY_RULES.items():
+        lines += [f"  {name}", _paragraph(spec)]
+    return "\n".join([*lines, "all other keys: python train.py --help"])
+
+
+def key_table(config: TrainConfig) -> str:
+    """Return the Markdown table of all keys of a run with their values in `config`."""
+    lines = ["| key | default | meaning | allowed |", "|---|---|---|---|"]
+    for key, spec, value in config_keys(config):
+        lines.append(f"| `{key}` | `{to_override(value)}` | {spec.metadata['meaning']} | {describe_allowed(spec)} |")
+    return "\n".join(lines)
+
+
+def study_table() -> str:
+    """Return the Markdown table of all keys of a study."""
+    lines = ["| key | meaning | allowed |", "|---|---|---|"]
+    for name, spec in STUDY_RULES.items():
+        lines.append(f"| `{name}` | {spec.metadata['meaning']} | {describe_allowed(spec)} |")
+    return "\n".join(lines)
+
+
+def _paragraph(spec: object) -> str:
+    text = f"{spec.metadata['meaning']} [{describe_allowed(spec)}]"  # type: ignore[attr-defined, arg-type]
+    return fill(text, 100, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False)

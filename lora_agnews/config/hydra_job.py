@@ -1,0 +1,82 @@
+"""What train.py asks of Hydra: resolvers that name the directories, and the job that Hydra is running."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from lora_agnews.config.compose import to_config
+from lora_agnews.config.help import help_text
+from lora_agnews.config.keys import ALIASES
+from lora_agnews.config.points import name_run
+from lora_agnews.config.resume import find_run, resumed_config
+from lora_agnews.config.rules import config_keys
+from lora_agnews.config.schema import TrainConfig
+from lora_agnews.errors import UserError
+
+
+@dataclass(frozen=True)
+class HydraJob:
+    """One job of Hydra. `sweep_dir` is the directory of the multirun that it belongs to, if any."""
+
+    config: TrainConfig
+    run_dir: Path
+    sweep_dir: Path | None
+
+
+@contextmanager
+def current_job(values: DictConfig) -> Iterator[HydraJob]:
+    """Yield the job that Hydra is running, from the values that it passes to train.py.
+
+    If the block raises a UserError, the run never began: the directories that Hydra created for it are removed.
+    Raises: UserError, as `to_config` and `resumed_config`.
+    """
+    hydra = HydraConfig.get()
+    run_dir = Path(hydra.runtime.output_dir)
+    try:
+        config = to_config(values)
+        if config.resume:
+            config = resumed_config(config.resume, hydra.overrides.task)
+        yield HydraJob(config, run_dir, Path(hydra.sweep.dir) if hydra.mode == RunMode.MULTIRUN else None)
+    except UserError:
+        for folder, file in ((run_dir, "train.log"), (run_dir.parent, "multirun.yaml")):
+            if [path.name for path in folder.iterdir()] == [file]:
+                (folder / file).unlink()
+                folder.rmdir()
+        with suppress(OSError):
+            Path("runs").rmdir()
+        raise
+
+
+def _resolve_run_dir(resume: str | None, new: str) -> str:
+    """`${run_dir:RESUME,NEW}`: the directory of the run that is continued, or that of a new run."""
+    return str(find_run(resume)[0]) if resume else new
+
+
+def _resolve_run_name(*keys: str, _root_: DictConfig) -> str:
+    """`${run_name:KEY,...}`: the name of a run in a multirun that varies these keys; see `name_run`."""
+    values = copy.deepcopy(_root_)
+    with open_dict(values):
+        choices = values.pop("hydra").runtime.choices
+    config = to_config(values)
+    found: dict[str, Any] = {key: value for key, _, value in config_keys(config)} | dict(choices)
+    return name_run(config, {key: found[ALIASES.get(key, key)] for key in keys if key})
+
+
+def _resolve_help(_root_: DictConfig) -> str:
+    """`${help:}`: the text of --help, with the values of this command line."""
+    values = copy.deepcopy(_root_)
+    with open_dict(values):
+        del values["hydra"]
+    return help_text(to_config(values))
+
+
+OmegaConf.register_new_resolver("help", _resolve_help)
+OmegaConf.register_new_resolver("run_dir", _resolve_run_dir)
+OmegaConf.register_new_resolver("run_name", _resolve_run_name)

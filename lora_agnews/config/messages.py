@@ -1,0 +1,78 @@
+"""Error messages about keys and overrides: what is wrong, what was probably meant, how to write it."""
+
+import difflib
+import re
+from collections.abc import Sequence
+
+from omegaconf.errors import ConfigAttributeError, InterpolationResolutionError, OmegaConfBaseException, ValidationError
+
+from lora_agnews.config.keys import ALIASES, GROUPS, RULES, STUDY_RULES
+from lora_agnews.config.rules import describe_allowed
+from lora_agnews.errors import UserError
+
+
+def to_user_error(error: Exception, overrides: Sequence[str] = ()) -> UserError:
+    """Rewrite an error of Hydra or OmegaConf in this project's words. `overrides` give the value as it was typed."""
+    cause: BaseException = error
+    while cause.__cause__ is not None and not isinstance(cause, (OmegaConfBaseException, UserError)):
+        cause = cause.__cause__
+    if isinstance(cause, UserError):
+        return cause
+    rules = RULES | STUDY_RULES
+    first_line = str(cause).strip().splitlines()[0]
+    key = re.sub(r"\[\d+]$", "", getattr(cause, "full_key", None) or "")
+    key = ALIASES.get(key, key)
+    if key in rules and (isinstance(cause, ValidationError) or not isinstance(cause, InterpolationResolutionError)):
+        typed = (line.lstrip("+").partition("=") for line in overrides)
+        given = {ALIASES.get(name, name): value for name, _, value in typed}
+        found = re.search(r"[Vv]alue '(.*?)'(?: of type| for field|$)", first_line)
+        value = given.get(key, found[1] if found else "null")
+        return UserError(f"{key}={value}: must be {describe_allowed(rules[key])} ({rules[key].metadata['meaning']})")
+    if key in rules:
+        return UserError(f"{key}: {first_line}")
+    if cause is error:
+        return UserError(" ".join(str(error).partition("\nConfig search path")[0].split()))
+    hint = suggest(str(cause.key), list(cause.parent_node)) if isinstance(cause, ConfigAttributeError) else ""
+    return UserError(f"{str(error).splitlines()[0].rstrip('.')}: {first_line}{hint}")
+
+
+def describe_syntax_error(override: str) -> str:
+    """Say what is wrong with an override that Hydra's grammar rejects."""
+    key, equals, value = override.partition("=")
+    if not equals:
+        return f"{override}: there is no value; write {key.strip()}=VALUE"
+    if not re.fullmatch(r"[~+]*[\w./@:-]+", key):
+        return f"{override}: {key!r} can't be a key; write KEY=VALUE with no blank beside the ="
+    return (
+        f"{override}: the value {value!r} can't be read; brackets and quotes come in pairs, a list is [a,b], "
+        f"and a text with special characters needs quotes: {quote_override(override)}"
+    )
+
+
+def suggest(wanted: str, known: Sequence[str]) -> str:
+    """Return " (did you mean ...?)" for the nearest known name, or an empty text."""
+    close = difflib.get_close_matches(wanted, known, n=1, cutoff=0.6)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def suggest_key(wanted: str) -> str:
+    """`suggest` for keys: by the whole name, by its last part, or by its meaning (optim.learning_rate -> optim.lr)."""
+    known = [*RULES, *ALIASES, *GROUPS]
+    ends = {key.split(".")[-1]: key for key in known}
+    last = wanted.split(".")[-1].lower()
+    close = difflib.get_close_matches(wanted.lower(), known, n=1, cutoff=0.8)
+    close = close or [ends[end] for end in difflib.get_close_matches(last, list(ends), n=1, cutoff=0.75)]
+    words = re.compile(rf"\b{re.escape(last.replace('_', ' '))}\b")
+    close = close or [key for key, spec in RULES.items() if len(last) > 2 and words.search(spec.metadata["meaning"])]
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def quote(text: str) -> str:
+    """Quote a text so that Hydra's grammar and OmegaConf read it back unchanged."""
+    return '"{}"'.format(text.replace("\\", "\\\\").replace('"', '\\"').replace("${", "\\${"))
+
+
+def quote_override(override: str) -> str:
+    """Quote the value of an override for a shell."""
+    key, _, value = override.partition("=")
+    return f"'{key}=\"{value}\"'"

@@ -1,0 +1,103 @@
+"""Checks of the overrides on a command line, before Hydra composes a configuration from them."""
+
+import re
+from collections.abc import Sequence
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import OverrideParseException
+
+from lora_agnews.config.keys import ALIASES, GROUPS, RULES
+from lora_agnews.config.messages import describe_syntax_error, quote_override, suggest, suggest_key
+from lora_agnews.config.rules import describe_allowed, to_override
+from lora_agnews.errors import UserError
+
+
+def parse_overrides(overrides: Sequence[str], multirun: bool) -> list[Override]:
+    """Parse overrides and check everything that can be checked without a configuration. Needs an initialised Hydra.
+
+    Raises: UserError, for the first override with a syntax error, an unknown key or choice, several values without -m,
+    or two values for one key.
+    """
+    try:
+        parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(list(overrides))
+    except OverrideParseException as error:
+        raise UserError(describe_syntax_error(error.override)) from error
+    for override in parsed:
+        _check_key(override)
+        if override.is_sweep_override() and not (multirun or "hydra.mode=MULTIRUN" in overrides):
+            raise UserError(
+                f"{override.input_line}: several values need -m, for one run each; "
+                f"a single value with a comma needs quotes: {quote_override(override.input_line or '')}"
+            )
+        if has_listed_values(override) and not list(override.sweep_string_iterator()):
+            raise UserError(f"{override.input_line}: stands for no value at all")
+    _check_spellings(parsed)
+    return parsed
+
+
+def overrides_to_try(overrides: list[Override]) -> list[list[str]]:
+    """Return the override lists that check a sweep: each of its values once, with the others at their first value."""
+    swept = {i: list(each.sweep_string_iterator()) for i, each in enumerate(overrides) if has_listed_values(each)}
+    first = [
+        f"{override.get_key_element()}={swept[i][0]}" if i in swept else override.input_line or ""
+        for i, override in enumerate(overrides)
+        if i in swept or not override.is_sweep_override()
+    ]
+    if len(first) < len(overrides):  # an interval has no first value; Hydra's sweeper will draw it
+        return [first]
+    points = [first]
+    for i, values in swept.items():
+        for value in values[1:]:
+            points.append([*first[:i], f"{overrides[i].get_key_element()}={value}", *first[i + 1 :]])
+    return points
+
+
+def has_listed_values(override: Override) -> bool:
+    """Whether an override sweeps one of this project's keys over a list of values, such as lora.r=1,2,4."""
+    is_hydras = override.key_or_group.startswith("hydra")
+    return override.is_sweep_override() and not override.is_interval_sweep() and not is_hydras
+
+
+def _check_key(override: Override) -> None:
+    key = override.key_or_group if override.package is None else f"{override.key_or_group}@{override.package}"
+    shown = override.input_line or key
+    if re.match(r"hydra\b", key):
+        return
+    if not key:
+        raise UserError(describe_syntax_error(shown))
+    if key in GROUPS:
+        choices = GROUPS[key]
+        if override.is_delete() or override.is_add():
+            raise UserError(f"{shown}: {key} can only be set: {key}=VALUE, one of {', '.join(choices)}")
+        values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.value()]
+        for value in values:
+            if value not in choices:
+                hint = suggest(str(value), choices)
+                raise UserError(f"{key}={to_override(value)}: must be one of {', '.join(choices)}{hint}")
+        return
+    if key not in RULES and key not in ALIASES:
+        known = [*RULES, *ALIASES, *GROUPS]
+        inner = sorted(other for other in known if other.startswith(f"{key}."))
+        if inner:
+            raise UserError(f"{shown}: {key} is a section; set one of {', '.join(inner)}")
+        raise UserError(f"{shown}: there is no key {key}{suggest_key(key)}. All keys: python train.py --help")
+    if override.is_delete() or override.is_add():
+        allowed = describe_allowed(RULES[ALIASES.get(key, key)])
+        raise UserError(f"{shown}: {key} can only be set: {key}=VALUE, {allowed}")
+
+
+def _check_spellings(overrides: list[Override]) -> None:
+    """Reject `lora.r=1 model.lora.r=2`: Hydra would let one of them win without a message."""
+    seen: dict[str, Override] = {}
+    for override in overrides:
+        key = override.key_or_group
+        other = seen.setdefault(ALIASES.get(key, key), override)
+        sweeps = other is not override and (other.is_sweep_override() or override.is_sweep_override())
+        if other.key_or_group == key and sweeps:
+            raise UserError(f"{other.input_line} and {override.input_line} vary one key twice; give it once")
+        if other.key_or_group != key and (sweeps or other.value() != override.value()):
+            raise UserError(
+                f"{other.input_line} and {override.input_line} are two spellings of one key with two values; give one"
+            )

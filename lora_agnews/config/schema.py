@@ -1,0 +1,208 @@
+"""Type, unit and range of every key. The values live in conf/, so no field has a default."""
+
+import dataclasses
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from lora_agnews.budget import HARD_LIMIT, MAX_RANK
+from lora_agnews.config.choices import Head, Optimizer, Precision, Pruner, Sampler, Schedule, WandbMode
+from lora_agnews.config.rules import CHECKED_TYPES, check_value, config_keys, is_name, rule
+from lora_agnews.errors import UserError
+
+ALL_LINEAR = "all-linear"
+
+
+def _are_targets(value: Any) -> bool:
+    if isinstance(value, dict):
+        ranks_fit = all(type(r) is int and 1 <= r <= MAX_RANK for r in value.values())
+        return bool(value) and all(map(is_name, value)) and ranks_fit
+    return value == ALL_LINEAR or (isinstance(value, list) and ALL_LINEAR not in value and all(map(is_name, value)))
+
+
+def _are_layers(value: Any) -> bool:
+    if isinstance(value, str):
+        return value == "all" or re.fullmatch(r"(-?\d+)?:(-?\d+)?", value) is not None
+    return isinstance(value, list) and bool(value) and all(type(number) is int for number in value)
+
+
+@dataclass
+class LoraConfig:
+    r: int = rule("rank of the adapters", low=1, high=MAX_RANK)
+    alpha: int = rule("numerator of the scale alpha / r", low=1, high=4096)
+    dropout: float = rule("dropout probability on the input of the adapters", low=0, below=1)
+    target_modules: Any = rule(
+        "Linear layers that get an adapter, given by the end of their names; all-linear: every one in the encoder",
+        valid=_are_targets,
+        written="a list such as [query,value], [] for none, all-linear, or in quotes ranks: '{query:4,value:8}'",
+    )
+    layers: Any = rule(
+        "encoder layers that get adapters, counted from 0; -4: selects the last four",
+        valid=_are_layers,
+        written="all, a list such as [10,11], or a slice such as -4:",
+    )
+    bias: str = rule(
+        "biases that are trained too: none, all of the model, or those of adapted layers (lora_only)",
+        choices=("none", "all", "lora_only"),
+    )
+    use_rslora: bool = rule("scale the adapters by alpha / sqrt(r) instead of alpha / r (rsLoRA)")
+    use_dora: bool = rule("train a magnitude for each output of an adapted layer (DoRA)")
+    init: str = rule(
+        "initial weights of the adapters; orthogonal needs an even r",
+        choices=("default", "gaussian", "pissa", "olora", "orthogonal"),
+    )
+
+    def __post_init__(self) -> None:
+        if isinstance(self.target_modules, str) and self.target_modules != ALL_LINEAR:
+            self.target_modules = [name.strip() for name in self.target_modules.split(",")]
+
+
+@dataclass
+class ModelConfig:
+    name: str = rule("hub id, local folder, or tiny (shipped with the package)")
+    revision: str | None = rule("branch, tag or commit of the hub model; null: its main branch")
+    head: str = rule(
+        "what is trained in the head. full: dense and out_proj; lora: an adapter on the frozen dense, and out_proj; "
+        "out_proj: only the last layer, without an adapter on the head",
+        choices=Head,
+    )
+    lora: LoraConfig = rule("the adapters")
+
+
+@dataclass
+class DataConfig:
+    source: str = rule(
+        "hub: fancyzhx/ag_news; files: train_file and test_file; sample: the shipped rows",
+        choices=("hub", "files", "sample"),
+    )
+    train_file: str | None = rule(
+        "labelled .csv, .tsv, .json, .jsonl or .parquet file, text formats also as .gz; sets source to files"
+    )
+    test_file: str | None = rule("the same for the test split; null: no test split")
+    max_length: int = rule("tokens per text, <s> and </s> included; longer texts are truncated", low=4, high=8192)
+    val_fraction: float = rule("share of the training rows that is held out for validation, by class", above=0, below=1)
+    batch_size: int = rule("training rows per step, summed over all devices", low=1, high=65536)
+    eval_batch_size: int = rule("rows per step in validation and test", low=1, high=65536)
+    bucket: int = rule(
+        "number of batches that are sorted by length together; 0: random batches without sorting", low=0, high=100_000
+    )
+    cache_dir: str | None = rule("directory where token ids are kept for later runs; null: ~/.cache/lora_agnews")
+
+
+@dataclass
+class OptimConfig:
+    name: str = rule("adam: weight decay as an L2 penalty; adamw: decoupled weight decay", choices=Optimizer)
+    lr: float = rule("peak learning rate", above=0, high=10)
+    lora_plus_ratio: float = rule(
+        "learning rate of the adapters' B matrices divided by lr (LoRA+); 1: the same rate", low=1, high=1000
+    )
+    weight_decay: float = rule("weight decay of every trained parameter", low=0, high=1)
+    schedule: str = rule("learning rate after the warm-up: constant, or falling to zero", choices=Schedule)
+    warmup_fraction: float = rule("share of all steps in which the learning rate rises from 0", low=0, below=1)
+    label_smoothing: float = rule("probability that is spread over the wrong classes in the loss", low=0, below=1)
+
+
+@dataclass
+class TrainerConfig:
+    max_epochs: int = rule("passes over the training rows", low=1, high=100_000)
+    max_steps: int | None = rule("stop after this many optimizer steps; null: no such limit", low=1)
+    precision: str = rule(
+        "arithmetic; 16-mixed needs an NVIDIA GPU: without one, the run says so and uses 32-true", choices=Precision
+    )
+    accelerator: str = rule("device type", choices=("auto", "cpu", "gpu", "cuda", "mps"))
+    devices: int = rule("number of devices of one run; they share the rows of each batch", low=1, high=64)
+    strategy: str = rule("strategy for several devices", choices=("auto", "ddp"))
+    gradient_clip: float = rule("largest norm of the gradient; 0: no clipping", low=0)
+    accumulate: int = rule("batches whose gradients are added up for one optimizer step", low=1, high=65536)
+    early_stopping_patience: int = rule("validations without improvement before the run stops; 0: never", low=0)
+    val_check_interval: float = rule("share of an epoch between two validations", above=0, high=1)
+    compile: bool = rule("torch.compile the model: faster on a GPU after about a minute, slower on a CPU")
+    checkpoint_every: int = rule(
+        "optimizer steps between checkpoints; one is also written after each validation and epoch", low=1
+    )
+    deterministic: bool = rule("use only algorithms that give the same bits every time")
+
+
+@dataclass
+class LoggerConfig:
+    wandb: str = rule("auto: online if you are logged in and the server answers, otherwise offline", choices=WandbMode)
+    project: str = rule("W&B project")
+    group: str | None = rule("W&B group; null: none")
+    tags: list[str] = rule("W&B tags")
+
+
+@dataclass
+class BudgetConfig:
+    max_trainable: int = rule("limit of trainable parameters", low=1, high=HARD_LIMIT)
+
+
+@dataclass
+class TrainConfig:
+    """Configuration of one run. `lora` exists only as the alias of `model.lora` on the command line."""
+
+    seed: int = rule(
+        "seed of the validation split, the head's initial weights, the order of rows and dropout", low=0, high=2**32 - 1
+    )
+    model: ModelConfig = rule("the model")
+    lora: Any = rule("alias of model.lora")
+    data: DataConfig = rule("rows and batches")
+    optim: OptimConfig = rule("optimizer and schedule")
+    trainer: TrainerConfig = rule("the training loop")
+    logger: LoggerConfig = rule("where metrics go")
+    budget: BudgetConfig = rule("the limit")
+    resume: str | None = rule("run directory, or one of its checkpoints, to continue; null: a new run")
+
+    def __post_init__(self) -> None:
+        if self.data.train_file or self.data.test_file:
+            self.data.source = "files"
+        for key, spec, value in config_keys(self):
+            check_value(key, spec, value)
+        if self.data.source == "files" and not self.data.train_file:
+            raise UserError(
+                "data.train_file=null: data.source=files and data.test_file need it; add data.train_file=FILE"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every value of the run as plain types, without the alias `lora` and without `resume`."""
+        values = dataclasses.asdict(self)
+        del values["lora"], values["resume"]
+        return values
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """Return 12 hex digits that identify the values of a run. The keys of `logger` do not count."""
+    counted = {key: value for key, value in config.items() if key != "logger"}
+    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclass
+class StudyConfig:
+    """Configuration of a study: every combination of `space`, once per seed, on top of `overrides`."""
+
+    name: str = rule("name of the study")
+    overrides: list[str] = rule("overrides of train.py that hold for every point")
+    space: dict[str, Any] = rule("full key -> a list of values, or {choices | low, high, log, when}")
+    seeds: list[int] = rule("seeds of each point")
+    sampler: str = rule("grid: every point; random: random points; tpe: points near good ones", choices=Sampler)
+    trials: int | None = rule("points to run, each with every seed; null: all of a grid", low=1, high=100_000)
+    pruner: str = rule("stops a point whose first seed falls behind other points at the same step", choices=Pruner)
+    minimize_parameters: bool = rule("minimise the trained parameters as a second objective (Pareto front)")
+    workers: int = rule("processes on this machine", low=1, high=256)
+    storage: str | None = rule(
+        "Optuna URL that several machines share, such as postgresql+psycopg://; null: a file in dir"
+    )
+    dir: str | None = rule("directory of the study and its runs; null: runs/study-NAME")
+
+    def __post_init__(self) -> None:
+        for spec in dataclasses.fields(self):
+            value = getattr(self, spec.name)
+            if spec.type in CHECKED_TYPES:
+                check_value(spec.name, spec, value)
+        if not self.space or not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise UserError(f"study {self.name}: space and seeds need at least one value each, and no seed twice")
+        if self.sampler != Sampler.GRID and not self.trials:
+            raise UserError(f"trials=null: sampler={self.sampler} goes on for ever; add trials=NUMBER")
+        if self.minimize_parameters and self.pruner != Pruner.NONE:
+            raise UserError("pruner with minimize_parameters=true: a point behind in accuracy may be ahead in size")

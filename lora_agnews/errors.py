@@ -1,0 +1,38 @@
+"""The exceptions whose messages are written for the user. Each one names the problem and the remedy."""
+
+
+class UserError(ValueError):
+    """Something that the user gave (a key, a value or a file) cannot be used. Commands exit with status 2."""
+
+
+class RunLocked(UserError):
+    """Another process is working in the run directory."""
+
+
+class BudgetExceeded(ValueError):
+    """The model trains more parameters than the limit allows."""
+
+
+class FetchError(RuntimeError):
+    """A file of the Hugging Face hub could not be fetched.
+
+    `what` names the repository and the reason. The message adds the ways to train without the hub.
+    """
+
+    WAYS_OUT = """\
+Two ways to train without the hub:
+  python train.py experiment=quickstart                             the shipped model and data
+  python train.py model.name=/local/dir data.train_file=train.csv   your own copies"""
+
+    def __init__(self, repo: str, kind: str, reason: str) -> None:
+        self.what = f"could not fetch the {kind} {repo}: {reason}"
+        super().__init__(f"{self.what}.\n{self.WAYS_OUT}")
+
+
+class RunPruned(Exception):
+    """A study stopped the run because other runs had done better at the same step."""
+
+    MESSAGE = "pruned by the study: other runs had done better at the same step"
+
+    def __init__(self) -> None:
+        super().__init__(self.MESSAGE)

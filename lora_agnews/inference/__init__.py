@@ -1,0 +1,7 @@
+"""What is done with finished runs: predict, evaluate, submit, export, try out.
+
+Inputs: run directories, files with texts. Outputs: probabilities, metrics with intervals, CSV files, exported folders.
+
+Reading order: classifier.py (a run as a classifier), evaluation.py (metrics with intervals), submission.py (CSV),
+export.py (adapter, merged model, ONNX), demo.py (a web page).
+"""

@@ -1,0 +1,134 @@
+"""Compare predictions with true labels: metrics with 95% intervals, and pictures of them."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lora_agnews.data.source import Rows, load_test_rows, read_file
+from lora_agnews.errors import UserError
+from lora_agnews.inference.classifier import Model, Run
+from lora_agnews.labels import LABELS, label_key
+from lora_agnews.results.estimates import LEVEL, RESAMPLES, SEED, Estimate, Evaluation, wilson_interval
+from lora_agnews.results.figures import draw_calibration, draw_confusion
+from lora_agnews.results.record import RunResult
+from lora_agnews.terminal.console import note
+from lora_agnews.training.metrics import ClassificationMetrics
+
+BINS = np.linspace(0, 1, 16)  # for the calibration error. Source: Guo et al. 2017, On Calibration, section 2
+
+
+def rows_to_evaluate(run: Run, file: Path | None) -> Rows:
+    """Load the labelled rows of a file, or the run's test split. Raises: UserError, for bad rows or no test split."""
+    if file:
+        return read_file(file, every_class=False)
+    data = run.config.data
+    try:
+        rows = load_test_rows(data.source, data.test_file)
+    except UserError as error:
+        raise UserError(f"the run's test split: {error}; give it, or another labelled one, as FILE") from error
+    if rows is None:
+        raise UserError(f"{run.folder}: the run has no test split; give a labelled FILE")
+    return rows
+
+
+def load_in_run_precision(run: Run) -> Model:
+    """Load the model on the device and in the precision of the run or, with a note, on the CPU in float32."""
+    device, precision = run.result.environment["device"], run.result.environment["precision"]
+    kind = device.partition(":")[0]
+    here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not here.get(kind, False):
+        note(f"the run used {device} in {precision}, which is not available here: this uses the CPU in 32-true")
+        kind, precision = "cpu", "32-true"
+    return Model(run, torch.device(kind), merged=False, precision=precision)
+
+
+def evaluate(
+    model: Model, rows: Rows, done: Callable[[float], None] = lambda rows: None
+) -> tuple[Evaluation, np.ndarray]:
+    """Return the metrics and the probabilities (rows, 4) behind them."""
+    labels, probabilities = np.asarray(rows.labels), np.zeros((len(rows), len(LABELS)), dtype=np.float32)
+    scores = ClassificationMetrics().to(model.device)
+    for chosen, logits in model.batches(rows.texts, model.run.config.data.eval_batch_size):
+        scores.update(logits, torch.from_numpy(labels[chosen]).to(model.device))
+        probabilities[chosen] = logits.float().softmax(1).cpu().numpy()
+        done(len(chosen))
+    metrics = scores.compute("test")
+    counts = scores.confusion.numpy()
+    return with_intervals(rows.origin, metrics, counts, labels, probabilities), probabilities
+
+
+def differences(found: dict[str, float], result: RunResult) -> list[str]:
+    """List differences from result.json. There should be none on the run's own test split."""
+    differing = {key: value for key, value in result.metrics.items() if key in found and found[key] != value}
+    return [f"{key} is {found[key]}, result.json has {value}" for key, value in differing.items()]
+
+
+def draw(evaluation: Evaluation, probabilities: np.ndarray, labels: list[int], folder: Path, name: str) -> list[Path]:
+    """Draw confusion.png and calibration.png or, with a `name`, confusion-NAME.png and so on."""
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+    ending = f"-{name}.png" if name else ".png"
+    rows, right = name or "Test", probabilities.argmax(1) == np.asarray(labels)
+    error = f"{rows}: expected calibration error {evaluation.calibration_error.value:.4f}"
+    confusion = draw_confusion(np.asarray(evaluation.counts), rows, folder / f"confusion{ending}")
+    return [confusion, draw_calibration(probabilities.max(1), right, BINS, error, folder / f"calibration{ending}")]
+
+
+def with_intervals(
+    origin: str, metrics: dict[str, float], counts: np.ndarray, labels: np.ndarray, probabilities: np.ndarray
+) -> Evaluation:
+    """Add intervals to metrics and confusion matrix. Shapes: labels (rows,) int64, probabilities (rows, 4)."""
+    predicted = probabilities.argmax(1)
+    cells = labels * len(LABELS) + predicted
+    gaps = probabilities.max(1).astype(np.float64) - (predicted == labels)
+    bins = np.digitize(probabilities.max(1), BINS[1:-1])
+    rng = np.random.default_rng(SEED)
+    f1s, errors = [], []
+    for _ in range(RESAMPLES):
+        drawn = rng.integers(len(labels), size=len(labels))
+        f1s.append(_f1(np.bincount(cells[drawn], minlength=len(LABELS) ** 2).reshape(len(LABELS), -1)))
+        errors.append(_calibration_error(gaps[drawn], bins[drawn]))
+    each, macro = np.array([f1 for f1, _ in f1s]), np.array([macro for _, macro in f1s])
+    classes = {
+        name: {
+            "precision": wilson_interval(int(counts[i, i]), int(counts[:, i].sum())),
+            "recall": wilson_interval(int(counts[i, i]), int(counts[i].sum())),
+            "f1": _percentiles(metrics[f"test/f1_{label_key(name)}"], each[:, i])
+            if counts[i].any() or counts[:, i].any()
+            else Estimate(None, None, None),
+        }
+        for i, name in enumerate(LABELS)
+    }
+    error = _calibration_error(gaps, bins)
+    # Noise alone makes the error of a resample larger than that of the rows, so its percentiles are mirrored at the
+    # estimate (basic bootstrap). For a well calibrated model both may then lie below the estimate.
+    lower, upper = np.percentile(errors, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+    return Evaluation(
+        origin=origin,
+        rows=len(labels),
+        metrics=metrics,
+        accuracy=wilson_interval(int(np.trace(counts)), len(labels)),
+        macro_f1=_percentiles(metrics["test/macro_f1"], macro),
+        calibration_error=Estimate(error, min(error, max(0.0, 2 * error - upper)), max(error, 2 * error - lower)),
+        classes=classes,
+        counts=counts.tolist(),
+        shares=[[wilson_interval(int(cell), int(row.sum())) for cell in row] for row in counts],
+    )
+
+
+def _f1(counts: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the F1 of each class, 0 if it is neither true nor predicted, and the mean over the other classes."""
+    right, either = np.diag(counts), counts.sum(0) + counts.sum(1)
+    f1 = 2 * right / np.maximum(either, 1)
+    return f1, float(f1[either > 0].mean())
+
+
+def _calibration_error(gaps: np.ndarray, bins: np.ndarray) -> float:
+    return float(np.abs(np.bincount(bins, gaps)).sum() / len(gaps))
+
+
+def _percentiles(value: float, drawn: np.ndarray) -> Estimate:
+    low, high = np.percentile(drawn, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+    return Estimate(value, float(low), float(high))

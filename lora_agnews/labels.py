@@ -1,0 +1,8 @@
+"""The four classes of AG News, and how they are spelled in metric names and CSV columns."""
+
+LABELS = ("World", "Sports", "Business", "Sci/Tech")  # in AG News' own order: label 0 to 3
+
+
+def label_key(label: str) -> str:
+    """Return the spelling of a label inside a metric or column name: "Sci/Tech" becomes "sci_tech"."""
+    return label.lower().replace("/", "_")

@@ -1,0 +1,125 @@
+"""Many runs on one self-contained page: leaderboard, Pareto front, what varied, curves, and commands to repeat them."""
+
+import re
+import shlex
+from collections.abc import Sequence
+from datetime import date
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from plotly.offline import get_plotlyjs
+
+from lora_agnews.config.compose import compose_config
+from lora_agnews.config.messages import quote
+from lora_agnews.config.rules import config_keys, to_override
+from lora_agnews.files import write_atomically
+from lora_agnews.results import plots
+from lora_agnews.results.monitor import MONITOR
+from lora_agnews.results.plots import escape, to_html
+from lora_agnews.results.ranking import Row
+from lora_agnews.results.record import RunResult
+
+MOST_CURVES = 10  # configurations in the learning curves, the best ones
+PAGE = Template((files("lora_agnews.results") / "report.html").read_text(encoding="utf-8"))
+
+
+def write_report(rows: Sequence[Row], path: Path, title: str) -> None:
+    """Write the page, complete or not at all. `rows` are at least one row of `rank`, best first."""
+    counted = [row for row in rows if row.n]
+    runs = sum(len(row.runs) for row in rows)
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p>{runs} runs of {len(rows)} configurations, {date.today().isoformat()}.</p>",
+    ]
+    parts += [_section("Leaderboard", _leaderboard(rows), _verdict(counted))]
+    if counted:
+        note = "Bars: standard deviation over seeds. No configuration beats those on the line in both respects."
+        parts.append(
+            _section("Accuracy against trained parameters", to_html(plots.accuracy_by_parameters(counted)), note)
+        )
+        if len(counted) > 1 and counted[0].values:
+            note = f"Each line is a configuration, coloured by {MONITOR.label}. Drag along an axis to select a range."
+            figure = to_html(plots.parallel_coordinates(counted))
+            parts.append(_section("What varied", _scrolling(figure, len(counted[0].values)), note))
+            note = (
+                "Mean and standard deviation over all runs with a value, whatever else they vary in. Grey: single runs."
+            )
+            parts.append(_section("Effect of each value", _effects(counted), note))
+        shown = min(len(counted), MOST_CURVES)
+        note = f"Every run of the best {shown} configurations." if shown > 1 else "Every run."
+        parts.append(_section("Learning curves", to_html(plots.learning_curves(counted[:MOST_CURVES])), note))
+        confusion = counted[0].best[1].confusion
+        if confusion:
+            split = "test" if "test/accuracy" in counted[0].best[1].metrics else "validation"
+            note = f"The run with the best validation, {counted[0].best[0].name}, on its {split} rows."
+            parts.append(
+                _section("Confusion matrix of the best run", to_html(plots.confusion_matrix(confusion)), escape(note))
+            )
+    parts.append(_section("Run it again", _commands(rows), "Each command gives the same numbers on the same machine."))
+    page = PAGE.substitute(title=escape(title), plotly=get_plotlyjs(), body="\n".join(parts))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, page)
+
+
+def command_of(result: RunResult) -> str:
+    """Return the command that repeats the run: every value that differs from the defaults of train.py."""
+    default = {key: value for key, _, value in config_keys(compose_config([]))}
+    words = []
+    for key, value in default.items():
+        found: Any = result.config
+        for part in key.split("."):
+            found = found.get(part, value) if isinstance(found, dict) else value
+        if found != value and key not in ("resume", "logger.group"):
+            plain = not isinstance(found, str) or re.fullmatch(r"[\w./-]+", found)
+            words.append(shlex.quote(f"{key}={to_override(found) if plain else quote(found)}"))
+    return " ".join(["python train.py", *words])
+
+
+def _section(title: str, content: str, note: str) -> str:
+    return f"<section><h2>{title}</h2>\n<p>{note}</p>\n{content}\n</section>"
+
+
+def _verdict(counted: Sequence[Row]) -> str:
+    if not counted:
+        return "No run has finished."
+    best, tied = counted[0], sum(row.tied for row in counted)
+    others = f" {tied} more are within one standard error of it, marked =." if tied else ""
+    return f"Ranked by validation; the test column is not used. Best: {escape(best.name)}.{others}"
+
+
+def _leaderboard(rows: Sequence[Row]) -> str:
+    head = ("configuration", MONITOR.label, "", "best", "test accuracy", "seeds", "parameters", "seconds", "")
+    lines = ["<tr>" + "".join(f"<th>{name}</th>" for name in head) + "</tr>"]
+    body = []
+    for row in rows:
+        scores = (
+            (row.spread(), "=" if row.tied else "", f"{MONITOR.best(row.scores()):.4f}") if row.n else ("-", "", "-")
+        )
+        cells = [escape(row.name), *scores, row.spread("test/accuracy"), str(row.n), f"{row.trainable:,}"]
+        cells += [f"{row.seconds:,.0f}" if row.n else "-", row.not_counted]
+        line = "".join(f"<td>{cell}</td>" for cell in cells)
+        body.append(f"<tr>{line}</tr>" if row.n else f'<tr class="uncounted">{line}</tr>')
+    return f'<div class="wide"><table><thead>{lines[0]}</thead><tbody>{"".join(body)}</tbody></table></div>'
+
+
+def _scrolling(figure: str, axes: int) -> str:
+    """Let a figure with many axes scroll sideways where they would be too close."""
+    return f'<div class="wide"><div style="min-width: {110 * (axes + 3)}px">{figure}</div></div>'
+
+
+def _effects(rows: Sequence[Row]) -> str:
+    figures = (to_html(plots.effect_of_key(rows, key)) for key in rows[0].values)
+    return f'<div class="grid">{"".join(f"<div>{figure}</div>" for figure in figures)}</div>'
+
+
+def _commands(rows: Sequence[Row]) -> str:
+    lines = []
+    for row in rows:
+        runs = "".join(
+            f"<li>{escape(f'{folder.name}, {result.status}')}<br><code>{escape(command_of(result))}</code></li>"
+            for folder, result in row.runs
+        )
+        lines.append(f"<details><summary>{escape(row.name)}</summary><ul>{runs}</ul></details>")
+    return "\n".join(lines)

@@ -1,0 +1,7 @@
+"""Many runs: multiruns of train.py and studies of sweep.py. Each run is skipped, resumed or started, then ranked.
+
+Inputs: a multirun of Hydra, or a `StudyConfig`. Outputs: a directory of runs, leaderboard.csv, report.html, study.db.
+
+Reading order: point.py (one run of a sweep), progress.py (lines and leaderboard), multirun.py (Hydra's callback), then
+for studies space.py (what varies), study.py (points and trials), storage.py (Optuna's storage), run_study.py.
+"""

@@ -1,0 +1,63 @@
+"""Hydra's callback for `train.py -m`: it names the runs, shows the progress, and ranks the runs at the end."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, open_dict, read_write
+
+from lora_agnews.config.messages import quote
+from lora_agnews.config.points import varying_keys
+from lora_agnews.config.schema import TrainConfig
+from lora_agnews.errors import RunLocked
+from lora_agnews.results.monitor import MONITOR
+from lora_agnews.sweeps.point import run_point
+from lora_agnews.sweeps.progress import SweepProgress, conclude
+
+
+def run_in_multirun(config: TrainConfig, run_dir: Path, sweep_dir: Path) -> float | None:
+    """Run one point of a multirun and return its monitored metric, or None without one.
+
+    Raises: KeyboardInterrupt, after the runs so far have been ranked: Hydra then does not call `on_multirun_end`.
+    """
+    try:
+        return run_point(config, run_dir, sweep_dir.name).metrics.get(MONITOR.key)
+    except RunLocked:
+        return None
+    except KeyboardInterrupt:
+        conclude(sweep_dir)
+        raise
+
+
+class MultirunCallback(Callback):
+    """Configured in conf/train.yaml. Does nothing for a single run."""
+
+    progress: SweepProgress
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Name each run after what varies and a hash of all values, so that the same command finds it again."""
+        folder = Path(config.hydra.sweep.dir).expanduser()
+        keys, number = varying_keys(config.hydra.overrides.task)
+        self.progress = SweepProgress(folder, number)
+        with read_write(config), open_dict(config):
+            config.hydra.sweep.dir = str(folder)
+            given = list(config.hydra.overrides.hydra)
+            # Hydra composes every job with these overrides.
+            config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quote(str(folder))}")
+            if not any(line.startswith("hydra.sweep.subdir=") for line in given):
+                config.hydra.overrides.hydra.append(f"hydra.sweep.subdir='${{run_name:{','.join(keys)}}}'")
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        if config.hydra.mode == RunMode.MULTIRUN:
+            self.progress.start(Path(config.hydra.runtime.output_dir))
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        if config.hydra.mode == RunMode.MULTIRUN:
+            self.progress.finish(Path(config.hydra.runtime.output_dir))
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Rank the runs and exit. Hydra returns no status for a multirun, and swallows every other exception here."""
+        _, status = conclude(Path(config.hydra.sweep.dir))
+        raise SystemExit(status)

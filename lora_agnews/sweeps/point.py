@@ -1,0 +1,48 @@
+"""One run of a sweep: skip it if it is done, continue it if it was interrupted, otherwise start it."""
+
+import gc
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lora_agnews.config.schema import TrainConfig
+from lora_agnews.errors import RunLocked, UserError
+from lora_agnews.results.record import RunResult, Status
+from lora_agnews.terminal import console
+from lora_agnews.training.run import run
+
+if TYPE_CHECKING:
+    from lora_agnews.training.callbacks import ShouldPrune
+
+
+def is_done(result: RunResult | None) -> bool:
+    """Whether nothing is left to do for a point: its run has succeeded, or it is over the budget."""
+    return result is not None and (result.succeeded or result.status == Status.OVER_BUDGET)
+
+
+def run_point(config: TrainConfig, run_dir: Path, group: str, should_prune: "ShouldPrune | None" = None) -> RunResult:
+    """Do what is left to do of a point, in the W&B group of its sweep. Every failure is recorded, not raised.
+
+    Raises: KeyboardInterrupt, after recording; RunLocked, if another process is working on the run.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    previous = RunResult.load_if_any(run_dir)
+    if previous and is_done(previous):
+        return previous
+    config.logger.group = config.logger.group or group
+    config.resume = str(run_dir) if previous else None
+    try:
+        if config.trainer.devices > 1:
+            raise UserError("trainer.devices > 1 is for one run; the runs of a sweep have a device each: workers=2")
+        with console.quiet_output():
+            return run(config, run_dir, should_prune)
+    except RunLocked:
+        raise
+    except UserError as error:
+        result = RunResult.of(config, status=Status.FAILED, error=str(error))
+        result.save(run_dir)
+        return result
+    finally:
+        gc.collect()
+        if "torch" in sys.modules:
+            sys.modules["torch"].cuda.empty_cache()

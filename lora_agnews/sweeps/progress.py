@@ -1,0 +1,119 @@
+"""How far a sweep is: one line per finished run, and at the end the leaderboard on the terminal and in a file."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lora_agnews.config.schema import TrainConfig
+from lora_agnews.errors import RunLocked
+from lora_agnews.files import write_atomically
+from lora_agnews.results.monitor import MONITOR
+from lora_agnews.results.ranking import Row, Run, find_runs, rank, to_csv, to_table
+from lora_agnews.results.record import RESULT_FILE, RunResult, Status
+from lora_agnews.sweeps.point import is_done, run_point
+from lora_agnews.terminal import console, tables
+
+if TYPE_CHECKING:
+    from lora_agnews.training.callbacks import ShouldPrune
+
+LEADERBOARD = "leaderboard.csv"
+
+
+@dataclass
+class SweepProgress:
+    """The runs of a sweep, one after another. `total` is None if their number is not known."""
+
+    folder: Path
+    total: int | None
+    workers: int = 1
+    started: list[str] = field(default_factory=list)  # names of the runs that this process has started or skipped
+    skipped: set[str] = field(default_factory=set)  # those of them that were done before
+
+    def run(self, config: TrainConfig, run_dir: Path, should_prune: "ShouldPrune | None" = None) -> RunResult:
+        """Run a point between `start` and `finish`. Raises: KeyboardInterrupt; RunLocked."""
+        self.start(run_dir)
+        try:
+            result = run_point(config, run_dir, self.folder.name, should_prune)
+        except RunLocked:
+            self.started.pop()
+            console.print_line(f"{run_dir.name}: another process is working on it")
+            raise
+        self.finish(run_dir)
+        return result
+
+    def start(self, run_dir: Path) -> None:
+        """Count a run, and show its name on a terminal until it is finished."""
+        self.started.append(run_dir.name)
+        if is_done(RunResult.load_if_any(run_dir)):
+            self.skipped.add(run_dir.name)
+        console.print_temporarily(self._number(run_dir))
+
+    def finish(self, run_dir: Path) -> None:
+        """Print one line: the outcome of the run, and the state of the sweep."""
+        result = RunResult.load_if_any(run_dir)
+        if result is None or result.status == Status.RUNNING:
+            console.print_line(f"{self._number(run_dir)}  another process is working on it")
+            return
+        outcome = result.status.label
+        if result.succeeded:
+            outcome += f", {MONITOR.label} {result.metrics[MONITOR.key]:.4f}, {result.seconds['total']:.0f} s"
+        elif result.error:
+            outcome += f": {result.error.splitlines()[0]}"
+        outcome += f" (more in {run_dir / 'train.log'})" if result.status == Status.FAILED else ""
+        before = "done before: " if run_dir.name in self.skipped else ""
+        console.print_line(f"{self._number(run_dir)}  {before}{outcome} | {self.state()}")
+
+    def state(self) -> str:
+        """Describe in one line how many runs are done, running and failed, the best one, and the time left."""
+        runs = self._runs()
+        counts = Counter(result.status for _, result in runs)
+        succeeded = [(folder, result) for folder, result in runs if result.succeeded]
+        parts = [f"{len(succeeded)}/{self.total or '?'} done"]
+        others = (Status.RUNNING, Status.OVER_BUDGET, Status.FAILED, Status.INTERRUPTED)
+        parts += [f"{counts[status]} {status.label}" for status in others if counts[status]]
+        parts += [f"{len(self.skipped)} skipped"] if self.skipped else []
+        if succeeded:
+            folder, best = min(succeeded, key=lambda run: MONITOR.cost(run[1].metrics[MONITOR.key]))
+            parts.append(f"best {best.metrics[MONITOR.key]:.4f} {folder.name}")
+        ended = len(runs) - counts[Status.RUNNING] - counts[Status.INTERRUPTED]
+        seconds = [result.seconds["total"] for _, result in succeeded]
+        if self.total and seconds and ended < self.total:
+            left = (self.total - ended) * sum(seconds) / len(seconds) / self.workers
+            parts.append(f"about {left / 60:.0f} min left" if left > 90 else f"about {left:.0f} s left")
+        return " | ".join(parts)
+
+    def _number(self, run_dir: Path) -> str:
+        return f"[{len(self.started)}/{self.total or '?'}] {run_dir.name}"
+
+    def _runs(self) -> list[Run]:
+        return find_runs([self.folder]) if any(self.folder.rglob(RESULT_FILE)) else []
+
+
+def conclude(folder: Path) -> tuple[list[Row], int]:
+    """Rank all runs of a sweep: print the leaderboard, write leaderboard.csv, and log it to W&B.
+
+    Returns the rows, and the exit status: 1 if a run failed, otherwise 0.
+    """
+    if not any(folder.rglob(RESULT_FILE)):
+        return [], 0
+    runs = find_runs([folder])
+    rows = rank(runs)
+    write_atomically(folder / LEADERBOARD, to_csv(rows))
+    console.print_line("")
+    tables.show_ranking(rows)
+    console.print_line(f"leaderboard  {folder / LEADERBOARD}")
+    _log_to_wandb(folder, runs[0][1].config["logger"], to_table(rows))
+    return rows, int(any(result.status == Status.FAILED for _, result in runs))
+
+
+def _log_to_wandb(folder: Path, logger: dict[str, Any], table: list[list[Any]]) -> None:
+    """Log the leaderboard to where the runs were logged."""
+    if logger["wandb"] == "disabled":
+        return
+    from lora_agnews.training.wandb_run import log_leaderboard
+
+    try:
+        log_leaderboard(folder, logger["wandb"], logger["project"], table)
+    except RuntimeError as error:
+        console.note(f"the leaderboard is not in W&B: {error}")

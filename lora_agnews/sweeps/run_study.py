@@ -1,0 +1,71 @@
+"""Run a study in this process or in several, and rank its runs at the end."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from lora_agnews.config.schema import StudyConfig
+from lora_agnews.files import file_lock
+from lora_agnews.results.report import write_report
+from lora_agnews.sweeps.progress import SweepProgress, conclude
+from lora_agnews.sweeps.study import TURN_FILE, Study
+from lora_agnews.terminal import console, tables
+
+
+def show_plan(config: StudyConfig) -> None:
+    """Show which points of a study fit the budget, and run nothing. Raises: UserError."""
+    tables.show_study(config, Study(config).budgets)
+
+
+def run_study(config: StudyConfig, command: list[str], is_worker: bool = False) -> int:
+    """Run what is left of a study, show the outcome and return the exit status.
+
+    `command` starts a worker process of the same study. A worker runs trials and leaves the outcome to its parent.
+    Raises: UserError; RuntimeError, if the storage or a model's config.json can't be reached; KeyboardInterrupt.
+    """
+    study = Study(config)
+    progress = SweepProgress(study.folder, study.num_runs, config.workers)
+    tables.show_study(config, study.budgets)
+    study.folder.mkdir(parents=True, exist_ok=True)
+    with file_lock(study.folder / TURN_FILE):
+        study.open()
+    if is_worker:
+        study.run_trials(progress)
+        return 0
+    failed = 0
+    if config.workers == 1:
+        study.run_trials(progress)
+    else:
+        failed = _run_workers(config.workers, command, progress)
+    rows, status = conclude(study.folder)
+    if rows:
+        page = study.folder / "report.html"
+        write_report(rows, page, f"Study {config.name}")
+        console.print_line(f"report       {page}")
+    return max(failed, status)
+
+
+def _run_workers(number: int, command: list[str], progress: SweepProgress) -> int:
+    """Start the worker processes and show what they do. Returns 1 if one of them failed, otherwise 0.
+
+    Ctrl-C reaches the workers too: they save and exit.
+    """
+    logs = [progress.folder / f"worker-{each}.log" for each in range(1, number + 1)]
+    threads = str(max(1, (os.cpu_count() or 1) // number))  # workers that all use all cores are slower than one alone
+    workers = [_start_worker(command, path, threads) for path in logs]
+    try:
+        with console.live_line(progress.state):
+            statuses = [worker.wait() for worker in workers]
+    except KeyboardInterrupt:
+        for worker in workers:
+            worker.wait()
+        raise
+    for status, path in zip(statuses, logs, strict=True):
+        if status:
+            console.note(f"a worker ended with status {status}: {path} has the details")
+    return int(any(statuses))
+
+
+def _start_worker(command: list[str], log_path: Path, threads: str) -> "subprocess.Popen[bytes]":
+    with log_path.open("a") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log, env={"OMP_NUM_THREADS": threads} | os.environ)

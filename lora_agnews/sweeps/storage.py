@@ -1,0 +1,57 @@
+"""Optuna's side of a study: the storage that processes share, the pruners, and how a dimension is suggested."""
+
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from lora_agnews.config.choices import Pruner
+from lora_agnews.sweeps.space import Dimension
+
+HEARTBEAT_SECONDS = 5  # between two signs of life of a running trial
+GRACE_SECONDS = 20  # without a sign of life, after which other processes take a trial over
+ATTEMPTS = 3  # to open the storage, a second apart
+PRUNERS: dict[Pruner, Callable[[], optuna.pruners.BasePruner]] = {
+    Pruner.NONE: optuna.pruners.NopPruner,
+    Pruner.MEDIAN: optuna.pruners.MedianPruner,
+    Pruner.HYPERBAND: optuna.pruners.HyperbandPruner,
+}
+
+
+def open_storage(url: str) -> RDBStorage:
+    """Open the storage of a study. Raises: RuntimeError, without the password of the URL, if it can't be opened."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    for attempt in range(ATTEMPTS):
+        try:
+            return RDBStorage(
+                url,
+                engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None,
+                heartbeat_interval=HEARTBEAT_SECONDS,
+                grace_period=GRACE_SECONDS,
+                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+            )
+        except (SQLAlchemyError, ImportError) as error:  # two processes may create its tables at the same time
+            reason = str(getattr(error, "orig", error)).splitlines()[0]
+            if attempt == ATTEMPTS - 1 or isinstance(error, (ImportError, ArgumentError)):
+                shown = "storage" if isinstance(error, ArgumentError) else make_url(url).render_as_string()
+                raise RuntimeError(
+                    f"{shown}: no such storage ({reason}); write storage=postgresql+psycopg://USER@HOST/NAME with "
+                    'pip install -e ".[postgres]", or leave it out'
+                ) from error
+            time.sleep(1)
+    raise AssertionError
+
+
+def suggest_value(trial: optuna.Trial, dimension: Dimension) -> Any:
+    """Ask the study's sampler for a value."""
+    if dimension.choices:
+        return trial.suggest_categorical(dimension.key, dimension.choices)
+    if dimension.whole:
+        return trial.suggest_int(dimension.key, int(dimension.low), int(dimension.high), log=dimension.log)
+    return trial.suggest_float(dimension.key, dimension.low, dimension.high, log=dimension.log)

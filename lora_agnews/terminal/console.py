@@ -1,0 +1,118 @@
+"""Print lines, notes and errors, and show progress bars. Results go to standard output, everything else to stderr."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.console import Console, RenderableType
+from rich.control import Control
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
+from rich.segment import ControlType
+from rich.text import Text
+
+from lora_agnews.errors import UserError
+
+T = TypeVar("T")
+out = Console(markup=False)  # texts may contain brackets
+err = Console(stderr=True, soft_wrap=True, markup=False)
+
+
+def print_line(line: str | Text, style: str = "") -> None:
+    """Print one line. It is never wrapped, so that paths and commands can be copied."""
+    if out.is_terminal:
+        out.control(Control((ControlType.ERASE_IN_LINE, 2)))  # what `print_temporarily` left
+    out.print(Text(line, style=style) if isinstance(line, str) else line, soft_wrap=True)
+
+
+def print_data(text: str) -> None:
+    """Print JSON, CSV or a help text unchanged, for scripts and pipes."""
+    sys.stdout.write(text)
+
+
+def print_temporarily(line: str) -> None:
+    """Show a line on a terminal until something else is printed. Without a terminal, print nothing."""
+    if out.is_terminal:
+        out.print(Text(line, style="dim", no_wrap=True, overflow="crop"), end="\r")
+
+
+def print_table(table: RenderableType) -> None:
+    """Print a table and an empty line."""
+    out.print(table, "")
+
+
+def note(message: str) -> None:
+    """Print something the user should read. The work continues."""
+    err.print(Text(f"note: {message}", style="yellow"))
+
+
+def print_error(message: str) -> None:
+    """Print what went wrong and the remedy. Suppressed by `quiet_output`."""
+    if not out.quiet:
+        err.print(Text("error: ", style="bold red") + Text(message))
+
+
+def print_exception() -> None:
+    """Print the traceback of the exception that is being handled."""
+    traceback.print_exc()
+
+
+def track_steps(steps: Sequence[T], name: str) -> Iterable[T]:
+    """Iterate over steps under a progress bar that disappears when they are done."""
+    return track(steps, name, console=err, transient=True, disable=not err.is_terminal)
+
+
+@contextmanager
+def progress_bar(name: str, total: int | None) -> Iterator[Callable[[float], None]]:
+    """Show a progress bar of rows that disappears when the block ends. Yields the function that advances it."""
+    columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(name, total=total)
+        yield lambda rows: bar.advance(task, rows)
+
+
+@contextmanager
+def live_line(text: Callable[[], str]) -> Iterator[None]:
+    """Show a line that is updated every second. Without a terminal it is printed once, at the end."""
+    with Live(get_renderable=lambda: Text(text()), console=out, refresh_per_second=1, redirect_stderr=False):
+        yield
+
+
+@contextmanager
+def quiet_output() -> Iterator[None]:
+    """Suppress standard output and error messages in the block. Progress bars and notes remain."""
+    out.quiet = True
+    try:
+        yield
+    finally:
+        out.quiet = False
+
+
+@contextmanager
+def exit_on_error() -> Iterator[None]:
+    """Turn an error of the block into one message without a traceback, and an exit status.
+
+    The status is 2 for what the user gave, 1 for what went wrong, 130 for Ctrl-C. HYDRA_FULL_ERROR=1 shows tracebacks.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except (UserError, RuntimeError, OSError) as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        print_error(str(error))
+        raise SystemExit(2 if isinstance(error, UserError) else 1) from error
+    except KeyboardInterrupt:
+        print_error("interrupted")
+        raise SystemExit(130) from None
+
+
+def silence() -> None:
+    """Suppress everything in this process: it is a worker rank of a run on several devices."""
+    out.quiet = err.quiet = True

@@ -1,0 +1,198 @@
+"""The tables that commands show: budgets, plans, leaderboards, results and evaluations."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from lora_agnews.budget import Budget
+from lora_agnews.config.rules import to_override
+from lora_agnews.config.schema import StudyConfig
+from lora_agnews.labels import LABELS
+from lora_agnews.results.estimates import Estimate, Evaluation
+from lora_agnews.results.monitor import MONITOR
+from lora_agnews.results.ranking import TEST, Row
+from lora_agnews.results.record import RunResult
+from lora_agnews.terminal.console import note, print_line, print_table
+
+MAX_KEY_COLUMNS = 4  # with more keys that vary, all of them share one column
+
+
+def show_budget(budget: Budget, name: str) -> None:
+    """Show parameters by part, with their shares of the budget and of the model."""
+    print_line(f"Trainable parameters of {name}", style="italic")
+    table = _table("part", "parameters", "of the budget", "of the model")
+    for part, number in [*budget.modules.items(), ("trained", budget.trainable)]:
+        shares = (f"{number / budget.limit:.2%}", f"{number / budget.total:.4%}")
+        table.add_row(part, f"{number:,}", *shares, style="bold" if part == "trained" else None)
+    largest = {None: "", 0: "no r fits"}.get(budget.max_r, f"r <= {budget.max_r} fits")
+    table.add_row("limit", f"{budget.limit:,}", largest)
+    table.add_row(
+        "room" if budget.fits else "too many", f"{abs(budget.room):,}", f"{abs(budget.room) / budget.limit:.2%}"
+    )
+    table.add_row("whole model", f"{budget.total:,}")
+    print_table(table)
+
+
+def show_layers(budget: Budget) -> None:
+    """Show parameters by layer. Neighbouring layers with the same number share a row."""
+    table = _table("layers", "each", "parameters")
+    neighbours: list[list[str]] = []
+    for layer, size in budget.layers.items():
+        before = neighbours[-1][-1] if neighbours else ""
+        if before.isdigit() and layer == str(int(before) + 1) and size == budget.layers[before]:
+            neighbours[-1].append(layer)
+        else:
+            neighbours.append([layer])
+    for names in neighbours:
+        each = budget.layers[names[0]]
+        shown = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+        table.add_row(shown, f"{each:,}", f"{each * len(names):,}")
+    print_table(table)
+
+
+def show_ranks(ranks: dict[str, dict[str, int | None]]) -> None:
+    """Show the largest r for each set of target modules (rows) and head (columns)."""
+    table = _table("largest r that fits, head:", *next(iter(ranks.values())))
+    for number, (targets, heads) in enumerate(ranks.items()):
+        style = "bold" if number == 0 else None
+        table.add_row(targets, *("-" if r is None else f"{r:,}" for r in heads.values()), style=style)
+    print_table(table)
+
+
+def show_plan(points: Sequence[tuple[dict[str, Any], Budget | Exception]]) -> int:
+    """Show a row per point: what varies, its parameters and whether it fits. Return the number of points that fit."""
+    table = _table(*points[0][0], "parameters", "of the budget", "", left=len(points[0][0]))
+    fitting, reasons = 0, list[str]()
+    for values, budget in points:
+        if not isinstance(budget, Budget):
+            reasons += [str(budget)] if str(budget) not in reasons else []
+            verdict = f"refused ({reasons.index(str(budget)) + 1})"
+            table.add_row(*map(to_override, values.values()), "-", "-", verdict, style="dim")
+            continue
+        fitting += budget.fits
+        verdict = "fits" if budget.fits else f"{-budget.room:,} too many"
+        shares = (f"{budget.trainable:,}", f"{budget.trainable / budget.limit:.2%}")
+        table.add_row(*map(to_override, values.values()), *shares, verdict, style=None if budget.fits else "dim")
+    print_table(table)
+    for number, reason in enumerate(reasons, 1):
+        print_line(f"({number}) {reason}")
+    return fitting
+
+
+def show_study(study: StudyConfig, points: Sequence[tuple[dict[str, Any], Budget | Exception]]) -> None:
+    """Show the plan of a study. A study that draws its points as it goes has only their number."""
+    print_line(f"Study {study.name}", style="italic")
+    seeds = f"{len(study.seeds)} seeds"
+    if not points:
+        print_line(f"{study.trials} points drawn by {study.sampler} x {seeds}")
+        return
+    fitting = show_plan(points)
+    print_line(f"{len(points)} points, {fitting} fit x {seeds} = {fitting * len(study.seeds)} runs")
+
+
+def show_ranking(rows: Sequence[Row]) -> None:
+    """Show the leaderboard, with an explanation of its mark for ties."""
+    print_table(ranking_table(rows))
+    if any(row.tied for row in rows):
+        print_line(f"= within one standard error of the best {MONITOR.label}", style="dim")
+
+
+def ranking_table(rows: Sequence[Row]) -> Table:
+    """Build the leaderboard: a row per configuration; configurations without a finished run are dimmed."""
+    keys = list(rows[0].values) if 0 < len(rows[0].values) <= MAX_KEY_COLUMNS else []
+    columns = [MONITOR.label, "best", "test accuracy", "seeds", "trained", "seconds"]
+    columns += ["not counted"] if any(row.not_counted for row in rows) else []
+    table = _table(*(keys or ["run"]), *columns, left=len(keys) or 1)
+    for column in table.columns[-len(columns) :]:
+        column.no_wrap = True
+    for row in rows:
+        cells = [to_override(row.values[key]) for key in keys] or [row.name]
+        if row.n:
+            cells += [("= " if row.tied else "") + row.spread(), f"{MONITOR.best(row.scores()):.4f}"]
+            cells += [row.spread(TEST), str(row.n)]
+        else:
+            cells += ["-", "-", "-", "0"]
+        cells += [f"{row.trainable:,}" if row.trainable else "-", f"{row.seconds:,.0f}" if row.n else "-"]
+        cells += [row.not_counted]
+        table.add_row(*map(_folding, cells[: len(table.columns)]), style=None if row.n else "dim")
+    return table
+
+
+def show_data(data: dict[str, Any]) -> None:
+    """Show the number of rows per split, and a note on duplicate texts."""
+    print_line(f"{data['train']:,} training, {data['val']:,} validation and {data['test']:,} test rows")
+    places = {
+        "within_train": "within the training file",
+        "train_and_val": "in both training and validation",
+        "train_and_test": "in both training and test",
+    }
+    found = [f"{data['duplicates'][key]:,} {place}" for key, place in places.items() if data["duplicates"].get(key)]
+    if found:
+        note(
+            f"duplicate texts: {', '.join(found)}. All rows are kept. A text in two splits makes the second one "
+            "easier: remove it from one file if you need disjoint splits"
+        )
+
+
+def show_result(result: RunResult, run_dir: Path, wandb_lines: dict[str, str]) -> None:
+    """Show metrics, parameters, time and speed of a run, and where to find it. Paths and commands are not wrapped."""
+    lines: dict[str, str] = {}
+    for split, name in (("val", "validation"), ("test", "test")):
+        if f"{split}/accuracy" in result.metrics:
+            accuracy, f1 = (result.metrics[f"{split}/{key}"] for key in ("accuracy", "macro_f1"))
+            lines[name] = f"accuracy {accuracy:.4f}   macro-F1 {f1:.4f}   ({result.data[split]:,} rows)"
+    lines.setdefault("test", "no test file given")
+    trainable, total = result.budget["trainable"], result.budget["total"]
+    lines["trained"] = f"{trainable:,} of {total:,} parameters ({trainable / total:.4%})"
+    seconds, speed = result.seconds, result.throughput
+    lines["time"] = f"{seconds['train']:.1f} s training, {seconds['total']:.1f} s in all"
+    lines["speed"] = f"{speed['samples_per_second']:,.0f} samples/s, {speed['tokens_per_second']:,.0f} tokens/s"
+    lines |= {"run": str(run_dir), **wandb_lines}
+    width = max(map(len, lines)) + 2
+    print_line("")
+    for name, text in lines.items():
+        print_line(Text.assemble((f"{name:<{width}}", "bold"), text))
+
+
+def show_evaluation(found: Evaluation) -> None:
+    """Show metrics, classes and confusion matrix with their 95% intervals."""
+    table = _table("", "value", "95% interval", "")
+    table.columns[-1].justify = "left"
+    for name, each, method in (
+        ("accuracy", found.accuracy, "Wilson"),
+        ("macro-F1", found.macro_f1, "bootstrap"),
+        ("expected calibration error", found.calibration_error, "bootstrap"),
+    ):
+        table.add_row(name, f"{each.value:.4f}", f"{each.low:.4f} to {each.high:.4f}", method)
+    table.add_row("loss", f"{found.metrics['test/loss']:.4f}")
+    print_table(table)
+    table = _table("class", "precision (Wilson)", "recall (Wilson)", "F1 (bootstrap)")
+    for name, scores in found.classes.items():
+        table.add_row(name, *map(_interval, scores.values()))
+    print_table(table)
+    table = _table("true \\ predicted", *LABELS)
+    for name, counts, shares in zip(LABELS, found.counts, found.shares, strict=True):
+        cells = [(f"{number:,}", *_interval(share).split()) for number, share in zip(counts, shares, strict=True)]
+        table.add_row(name, *(f"{number}  {share}\n{' '.join(interval)}" for number, share, *interval in cells))
+    print_table(table)
+
+
+def _table(*columns: str, left: int = 1) -> Table:
+    """Build a table without borders. The first `left` columns are aligned left, the others, numbers, right."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number < left else "right")
+    return table
+
+
+def _interval(each: Estimate) -> str:
+    if each.value is None or each.low is None or each.high is None:
+        return "-"
+    return f"{each.value:.3f} ({each.low:.3f}-{each.high:.3f})"
+
+
+def _folding(text: str) -> Text:
+    return Text(text, overflow="fold")

@@ -1,0 +1,160 @@
+"""Checkpoints: written atomically where an exact resume is possible, and checked when they are read."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.trainer.states import TrainerFn
+
+from lora_agnews.config.schema import TrainConfig, config_hash
+from lora_agnews.errors import UserError
+from lora_agnews.results.monitor import MONITOR
+from lora_agnews.results.record import METRICS_FILE
+from lora_agnews.terminal import console
+
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+
+
+class Checkpoints(Checkpoint):
+    """Writes last.ckpt every `every` steps and after each validation and epoch, keeps the one before, and best.ckpt.
+
+    No checkpoint is written at these moments, because Lightning would not resume at the same place:
+    - from the last batch before a validation until the validation has ended,
+    - between the accumulated batches of one optimizer step,
+    - at a step that is logged, because Lightning writes the log entry after this hook,
+    - after the validation that ends a run before its last epoch.
+    Work that is lost to a kill there is repeated bit for bit. Ctrl-C and SIGTERM (Slurm) wait for the next checkpoint;
+    a second signal stops at once.
+    """
+
+    def __init__(self, folder: Path, every: int, identity: dict[str, str]) -> None:
+        self.folder, self.every, self.identity = folder, every, identity
+        self.best_score, self.saved_at = MONITOR.worst, 0
+        self.random_state: dict[str, Any] | None = None  # of the checkpoint that is being resumed
+        self.stopping = False
+        self.handlers: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        if self.random_state is not None:
+            torch.set_rng_state(self.random_state["cpu"])
+            torch.cuda.set_rng_state_all(self.random_state["cuda"])
+        if threading.current_thread() is threading.main_thread():
+            self.handlers = {each: signal.signal(each, self._on_signal) for each in (signal.SIGINT, signal.SIGTERM)}
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.world_size > 1:  # all processes stop together
+            self.stopping = trainer.strategy.reduce_boolean_decision(self.stopping, all=False)
+        if not self.stopping and trainer.global_step - self.saved_at < self.every:
+            return
+        done, validated_every = batch_idx + 1, int(trainer.val_check_batch or 1)
+        stepped = done % trainer.accumulate_grad_batches == 0 and done < trainer.num_training_batches
+        logged = trainer.global_step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]  # after this hook
+        if stepped and not logged and done % validated_every:
+            self._save_last(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        if self.saved_at != trainer.global_step:  # no validation at its end: save at the next opportunity
+            self.saved_at = -self.every
+
+    def on_validation_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
+        score = float(trainer.callback_metrics[MONITOR.key])
+        if MONITOR.is_better(score, self.best_score):
+            self.best_score = score
+            self._save(trainer, BEST)
+        if not trainer.should_stop and not self._reached_max_steps(trainer):
+            self._save_last(trainer)
+
+    def on_exception(self, trainer: L.Trainer, task: L.LightningModule, exception: BaseException) -> None:
+        self._restore_handlers()
+
+    def on_train_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        if self._reached_max_steps(trainer):  # Lightning skips a fit that resumes here
+            self._save_last(trainer)
+        self._restore_handlers()
+        if self.stopping:
+            raise KeyboardInterrupt
+
+    def on_save_checkpoint(self, trainer: L.Trainer, task: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["run"] = self.identity
+        checkpoint["random"] = {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+        checkpoint["best_score"] = self.best_score
+        rows = self.folder.parent / METRICS_FILE
+        checkpoint["metrics_rows"] = len(rows.read_bytes().splitlines()) - 1 if rows.exists() else 0
+
+    def on_load_checkpoint(self, trainer: L.Trainer, task: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        self.random_state = checkpoint["random"]
+        # Version 0.1 called it best_accuracy.
+        self.best_score = checkpoint["best_score"] if "best_score" in checkpoint else checkpoint["best_accuracy"]
+        self.saved_at = checkpoint["global_step"]
+
+    def _reached_max_steps(self, trainer: L.Trainer) -> bool:
+        return trainer.global_step == trainer.max_steps
+
+    def _save_last(self, trainer: L.Trainer) -> None:
+        for logger in trainer.loggers:
+            logger.save()
+        last = self.folder / LAST
+        if last.exists() and trainer.is_global_zero:
+            kept = self.folder / f".{PREVIOUS}"
+            kept.unlink(missing_ok=True)
+            os.link(last, kept)
+            kept.replace(self.folder / PREVIOUS)
+        self._save(trainer, LAST)
+        self.saved_at = trainer.global_step
+        if self.stopping:
+            raise KeyboardInterrupt
+
+    def _save(self, trainer: L.Trainer, name: str) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        unfinished = self.folder / f".{name}"
+        trainer.save_checkpoint(unfinished)
+        if trainer.is_global_zero:
+            unfinished.replace(self.folder / name)
+        trainer.strategy.barrier(name)
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        if self.stopping:
+            self._restore_handlers()
+            raise KeyboardInterrupt
+        self.stopping = True
+        console.note("stopping after the next step, with a checkpoint; the same signal again stops at once")
+
+    def _restore_handlers(self) -> None:
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+        self.handlers = {}
+
+
+def run_identity(config: TrainConfig, data: str, weights: str) -> dict[str, str]:
+    """Return what must be the same for a checkpoint to be resumed: configuration, training data and base weights."""
+    values = config.to_dict()
+    values["trainer"]["max_epochs"] = "may grow"
+    return {"config": config_hash(values), "data": data, "model": weights}
+
+
+def read_checkpoint(path: Path, identity: dict[str, str]) -> dict[str, Any]:
+    """Read a checkpoint of the run. Raises: UserError, naming the file, if it is damaged or belongs to another run."""
+    previous = path.with_name(PREVIOUS)
+    remedy = (
+        f"; to continue from the one before it: resume={previous}" if path.name == LAST and previous.exists() else ""
+    )
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        found = checkpoint["run"]
+    except Exception as error:  # torch raises whatever its parts raise: RuntimeError, EOFError, UnpicklingError, ...
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: damaged, or not a checkpoint of this program ({reason}){remedy}") from error
+    for key, value in identity.items():
+        if found.get(key) != value:
+            difference = f"with {key} {found.get(key)}, this one has {value}"
+            raise UserError(f"{path}: belongs to another run, {difference}{remedy}")
+    return checkpoint

@@ -1,0 +1,117 @@
+"""The three steps of a run, top to bottom: prepare data and model, fit, and test the best checkpoint."""
+
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import lightning as L
+import peft
+from transformers.utils import logging as transformers_logging
+
+from lora_agnews.budget import Budget, count
+from lora_agnews.config.choices import Precision
+from lora_agnews.config.schema import TrainConfig
+from lora_agnews.data.datamodule import AGNewsDataModule
+from lora_agnews.model.architecture import Architecture, read_architecture_folder
+from lora_agnews.model.build import (
+    AUTOCAST_DTYPES,
+    build_model,
+    cast_frozen_layers,
+    keep_first_token_in_last_layer,
+    load_tokenizer,
+)
+from lora_agnews.model.encoder import Encoder
+from lora_agnews.model.lora import LoraSpec
+from lora_agnews.training.checkpoint import BEST
+from lora_agnews.training.task import LoRAClassifier
+from lora_agnews.training.trainer import stopped_early, stopwatch_of
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run is made of."""
+
+    data: AGNewsDataModule
+    model: peft.PeftModel
+    architecture: Architecture
+    task: LoRAClassifier
+
+    @property
+    def batches(self) -> int:
+        """Training batches per epoch."""
+        return -(-len(self.data.train_rows) // self.data.batch_size)
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What training gave: metrics and confusion matrix of the best validation, speed, and why it stopped."""
+
+    metrics: dict[str, float]
+    confusion: list[list[int]]
+    budget: Budget
+    throughput: dict[str, float]
+    seconds: float
+    stopped_early: bool
+
+
+def prepare(config: TrainConfig, encoder: Encoder, predicted: Budget) -> Parts:
+    """Load and tokenise the rows, build the model, and check that it trains exactly what was predicted.
+
+    Raises: UserError, for rows that can't be used; RuntimeError, if the hub is needed and can't be reached.
+    """
+    _send_library_messages_to_log()
+    L.seed_everything(config.seed, verbose=False)
+    tokenizer = load_tokenizer(encoder, config.data.max_length)
+    data = AGNewsDataModule(tokenizer, **asdict(config.data), seed=config.seed)
+    data.setup()
+    model = build_model(encoder, LoraSpec.of(config.model), config.seed)
+    built = count(model, predicted.limit, predicted.head)
+    assert built == predicted, f"predicted {predicted}, built {built}"
+    optim = asdict(config.optim)
+    task = LoRAClassifier(model, predicted, optimizer=optim.pop("name"), **optim)
+    return Parts(data, model, read_architecture_folder(encoder.name, encoder.folder), task)
+
+
+def fit(parts: Parts, trainer: L.Trainer, checkpoint: Path | None, compile_model: bool) -> FitResult:
+    """Train from the start, or from a checkpoint.
+
+    Raises: RunPruned, if a study stops the run; BudgetExceeded, if a callback unfroze too much; KeyboardInterrupt, once
+    a checkpoint is written.
+    """
+    if trainer.precision in AUTOCAST_DTYPES:
+        cast_frozen_layers(AUTOCAST_DTYPES[Precision(trainer.precision)], parts.model)
+    keep_first_token_in_last_layer(parts.model, parts.architecture)
+    if compile_model:
+        parts.model.compile(dynamic=True)  # in place, so that the names in checkpoints stay
+    trainer.fit(parts.task, parts.data, ckpt_path=checkpoint, weights_only=True)
+    stopwatch = stopwatch_of(trainer)
+    return FitResult(
+        metrics={**parts.task.best, "train/loss": parts.task.epoch_loss},
+        confusion=parts.task.best_confusion,
+        budget=parts.task.budget,
+        throughput=stopwatch.throughput(trainer.global_step),
+        seconds=stopwatch.seconds,
+        stopped_early=stopped_early(trainer),
+    )
+
+
+def test(parts: Parts, trainer: L.Trainer, run_dir: Path) -> tuple[dict[str, float], list[list[int]]]:
+    """Load the best checkpoint into the model and return its metrics and confusion matrix on the test rows.
+
+    Without test rows it is validated again; the metrics are then empty and the matrix is that of the validation rows.
+    """
+    evaluate = trainer.test if parts.data.test else trainer.validate
+    evaluate(parts.task, parts.data, ckpt_path=run_dir / "checkpoints" / BEST, verbose=False, weights_only=True)
+    metrics = {key: round(float(value), 6) for key, value in trainer.callback_metrics.items() if "test/" in key}
+    return metrics, parts.task.metrics.confusion.tolist()
+
+
+def _send_library_messages_to_log() -> None:
+    """Send warnings and messages of libraries to train.log. The terminal shows only what the user can act on."""
+    logging.captureWarnings(True)
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+    transformers_logging.disable_default_handler()
+    transformers_logging.enable_propagation()
+    transformers_logging.disable_progress_bar()

@@ -1,0 +1,151 @@
+"""One run and its record: check the budget, prepare, fit, test, save, and decide how the run ended."""
+
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lora_agnews.budget import Budget
+from lora_agnews.config.resume import find_run
+from lora_agnews.config.schema import TrainConfig
+from lora_agnews.errors import BudgetExceeded, FetchError, RunPruned, UserError
+from lora_agnews.files import is_worker_rank, run_lock
+from lora_agnews.model.encoder import find_encoder, weights_id
+from lora_agnews.model.plan import notes, predict, remedies
+from lora_agnews.results.record import RunResult, Status, environment
+from lora_agnews.terminal import console, tables
+
+if TYPE_CHECKING:
+    from lora_agnews.training.callbacks import ShouldPrune
+
+INTERRUPTED = "interrupted"
+log = logging.getLogger(__name__)
+
+
+def run(config: TrainConfig, run_dir: Path, should_prune: "ShouldPrune | None" = None) -> RunResult:
+    """Train, test and record one run. A run that fails is recorded and returned, not raised.
+
+    With `config.resume` the run is continued from its checkpoint, or left as it is if it has finished.
+    `should_prune` is called after each validation; returning True stops the run.
+    Raises: UserError, with nothing recorded, if a value or a file can't be used; KeyboardInterrupt, after recording.
+    """
+    if is_worker_rank():
+        return _run_as_worker(config, run_dir)
+    with run_lock(run_dir):
+        previous = RunResult.load_if_any(run_dir)
+        if previous and not config.resume:
+            raise UserError(f"{run_dir} holds a run already and is never overwritten; to continue it: resume={run_dir}")
+        if previous and _is_complete(previous, config):
+            console.note(f"{run_dir} is {previous.status.label}: nothing to continue")
+            return previous
+        return _run(config, run_dir, previous, should_prune)
+
+
+def _run(
+    config: TrainConfig, run_dir: Path, previous: RunResult | None, should_prune: "ShouldPrune | None"
+) -> RunResult:
+    checkpoint = find_run(config.resume)[1] if config.resume else None
+    if config.resume:
+        console.note(f"continuing from {checkpoint or 'the beginning: there is no checkpoint yet'}")
+    with recorded(config, run_dir, previous) as result:
+        budget = _check_budget(config, result)
+        encoder = find_encoder(config.model.name, config.model.revision)
+        # Importing torch takes seconds, which a run that ends here need not wait for.
+        from lora_agnews.model.adapter import save_adapter
+        from lora_agnews.results.figures import draw_run
+        from lora_agnews.training.checkpoint import read_checkpoint, run_identity
+        from lora_agnews.training.fit import fit, prepare, test
+        from lora_agnews.training.tracking import open_tracking
+        from lora_agnews.training.trainer import build_trainer
+
+        began = time.perf_counter()
+        parts = prepare(config, encoder, budget)
+        result.data = {"model": encoder.origin, **parts.data.describe()}
+        identity = run_identity(config, parts.data.fingerprint(), weights_id(encoder))
+        metrics_rows = read_checkpoint(checkpoint, identity)["metrics_rows"] if checkpoint else None
+        tables.show_budget(budget, encoder.name)
+        tables.show_data(result.data)
+        result.save(run_dir)
+        result.seconds["setup"] = time.perf_counter() - began
+        with open_tracking(run_dir, config.logger, result.config, metrics_rows) as tracking:
+            loggers = tracking.loggers
+            trainer = build_trainer(config.trainer, run_dir, parts.batches, loggers, identity, should_prune)
+            result.environment |= {"precision": trainer.precision, "device": str(trainer.strategy.root_device)}
+            fitted = fit(parts, trainer, checkpoint, config.trainer.compile)
+            result.budget = fitted.budget.to_dict()
+            result.metrics, result.confusion = fitted.metrics, fitted.confusion
+            result.throughput, result.seconds["train"] = fitted.throughput, fitted.seconds
+            test_metrics, result.confusion = test(parts, trainer, run_dir)
+            result.metrics |= test_metrics
+            save_adapter(parts.model, encoder, run_dir / "adapter")
+            result.status = Status.STOPPED_EARLY if fitted.stopped_early else Status.FINISHED
+            if trainer.is_global_zero:
+                tracking.finish(result, draw_run(run_dir, result))
+    if result.succeeded:
+        tables.show_result(result, run_dir, tracking.lines)
+    return result
+
+
+@contextmanager
+def recorded(config: TrainConfig, run_dir: Path, previous: RunResult | None) -> Iterator[RunResult]:
+    """Yield the record of a run, turn an exception of the block into its status, and save it.
+
+    Raises: UserError, with nothing saved; KeyboardInterrupt, after saving.
+    """
+    began = time.perf_counter()
+    metrics = previous.metrics if previous else {}
+    result = RunResult.of(config, metrics=metrics, environment=environment())
+    try:
+        yield result
+    except UserError:
+        raise
+    except BudgetExceeded as error:
+        result.status, result.error = Status.OVER_BUDGET, str(error)
+    except RunPruned as error:
+        result.status, result.error = Status.INTERRUPTED, str(error)
+    except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
+        result.status, result.error = Status.INTERRUPTED, INTERRUPTED
+    except Exception as error:
+        kind = "" if type(error) in (RuntimeError, FetchError) else f"{type(error).__name__}: "
+        result.status, result.error = Status.FAILED, f"{kind}{error}"
+        log.exception("the run failed")
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            console.print_exception()
+    result.seconds["total"] = time.perf_counter() - began
+    result.save(run_dir)
+    if not result.succeeded:
+        console.print_error(f"{result.error}\nrun directory: {run_dir} (train.log has the details)")
+        if (run_dir / "checkpoints" / "last.ckpt").exists():
+            console.note(f"to continue it: python train.py resume={run_dir}")
+    if result.error == INTERRUPTED:
+        raise KeyboardInterrupt
+
+
+def _check_budget(config: TrainConfig, result: RunResult) -> Budget:
+    """Predict the budget before any weight or row is loaded, and record it. Raises: BudgetExceeded."""
+    budget = predict(config)
+    result.budget = budget.to_dict()
+    budget.check(() if budget.fits else remedies(config))
+    for text in notes(config):
+        console.note(text)
+    return budget
+
+
+def _run_as_worker(config: TrainConfig, run_dir: Path) -> RunResult:
+    """Run in a process that Lightning started for a further device: read the checkpoints, leave no files."""
+    config.logger.wandb = "disabled"
+    console.silence()
+    checkpoints = run_dir / "checkpoints"
+    checkpoints.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / checkpoints.name).symlink_to(checkpoints.absolute())
+        return _run(config, Path(folder), None, None)
+
+
+def _is_complete(result: RunResult, config: TrainConfig) -> bool:
+    more_epochs = config.trainer.max_epochs > result.config["trainer"]["max_epochs"]
+    return result.status == Status.STOPPED_EARLY or (result.status == Status.FINISHED and not more_epochs)

@@ -1,0 +1,95 @@
+"""Where the metrics of a run go: metrics.csv and W&B."""
+
+import csv
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+
+from lora_agnews.config.schema import LoggerConfig
+from lora_agnews.results.record import METRICS_FILE, RunResult
+from lora_agnews.training.wandb_run import existing_wandb_run, open_wandb
+
+
+@dataclass
+class Tracking:
+    """The loggers of a run. `lines` tell the user where to find the W&B run: name -> address or command."""
+
+    loggers: list[Logger]
+    lines: dict[str, str]
+    wandb_run: Any = None
+
+    def finish(self, result: RunResult, figures: list[Path]) -> None:
+        """Write the best metrics, budget, throughput and figures into the W&B summary."""
+        for logger in self.loggers:
+            logger.save()
+        if self.wandb_run is None:
+            return
+        import wandb
+
+        self.wandb_run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in figures})
+        self.wandb_run.summary.update({"status": str(result.status), **result.metrics})
+        for name in ("budget", "throughput", "seconds"):
+            self.wandb_run.summary.update({f"{name}/{key}": value for key, value in getattr(result, name).items()})
+
+
+@contextmanager
+def open_tracking(
+    run_dir: Path, logger: LoggerConfig, config: dict[str, Any], metrics_rows: int | None = None
+) -> Iterator[Tracking]:
+    """Open metrics.csv and W&B, and close both however the block ends.
+
+    A resumed run keeps its W&B run and the first `metrics_rows` rows of metrics.csv.
+    Raises: RuntimeError, if W&B is asked for and is not installed, not logged in or can't be reached.
+    """
+    tracking = Tracking([], {"W&B": "off"})
+    tracking.wandb_run = open_wandb(
+        logger.wandb,
+        dir=run_dir,
+        project=logger.project,
+        group=logger.group,
+        tags=logger.tags,
+        name=run_dir.name,
+        config=config,
+        **existing_wandb_run(run_dir if metrics_rows is not None else None),
+    )
+    metrics = _open_metrics(run_dir, metrics_rows)
+    tracking.loggers.append(metrics)
+    if tracking.wandb_run is not None:
+        tracking.loggers.append(WandbLogger(experiment=tracking.wandb_run, log_model=False))
+        folder = Path(tracking.wandb_run.settings.sync_dir)
+        if tracking.wandb_run.offline:
+            tracking.lines = {"W&B": "offline", "  view": f"wandb leet {folder}", "  upload": f"wandb sync {folder}"}
+        else:
+            tracking.lines = {"W&B": str(tracking.wandb_run.url)}
+    failed = True
+    try:
+        yield tracking
+        failed = False
+    finally:
+        metrics.finalize("success")
+        (run_dir / "hparams.yaml").unlink(missing_ok=True)  # Lightning's copy of what config.yaml contains
+        if tracking.wandb_run is not None:
+            tracking.wandb_run.finish(exit_code=int(failed))
+
+
+def _open_metrics(run_dir: Path, metrics_rows: int | None) -> CSVLogger:
+    """Open metrics.csv. Lightning's logger starts an empty file, so the rows to keep are added to it again."""
+    kept: list[dict[str, str]] = []
+    if metrics_rows is not None and (run_dir / METRICS_FILE).exists():
+        with (run_dir / METRICS_FILE).open(newline="") as stream:
+            rows = islice(csv.DictReader(stream), metrics_rows)
+            kept = [{key: value for key, value in row.items() if value} for row in rows]
+    metrics = CSVLogger(run_dir, name="", version="")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Experiment logs directory .* exists and is not empty")
+        experiment = metrics.experiment  # a dummy on all devices except the first
+        if kept:
+            experiment.metrics += kept
+    metrics.save()
+    return metrics

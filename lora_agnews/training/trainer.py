@@ -1,0 +1,92 @@
+"""Lightning's Trainer for a run: device, precision, and how often to validate and log."""
+
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.loggers import Logger
+
+from lora_agnews.config.choices import Precision
+from lora_agnews.config.schema import TrainerConfig
+from lora_agnews.results.monitor import MONITOR
+from lora_agnews.terminal import console
+from lora_agnews.training.callbacks import ProgressBar, PruningCallback, ShouldPrune, Stopwatch
+from lora_agnews.training.checkpoint import Checkpoints
+
+LOG_POINTS_PER_EPOCH, MAX_STEPS_BETWEEN_LOGS = 50, 50
+
+
+def build_trainer(
+    config: TrainerConfig,
+    run_dir: Path,
+    batches: int,
+    loggers: list[Logger],
+    identity: dict[str, str],
+    should_prune: ShouldPrune | None,
+) -> L.Trainer:
+    """Build the Trainer of a run whose epochs have this number of batches.
+
+    `identity` is stored in each checkpoint; see `run_identity`. `should_prune` may stop the run after a validation.
+    """
+    callbacks: list[L.Callback] = [Stopwatch()]
+    callbacks.append(Checkpoints(run_dir / "checkpoints", config.checkpoint_every, identity))
+    callbacks += [PruningCallback(should_prune)] if should_prune else []
+    callbacks.append(ProgressBar())
+    if config.early_stopping_patience:
+        callbacks.append(EarlyStopping(MONITOR.key, mode=MONITOR.mode, patience=config.early_stopping_patience))
+    return L.Trainer(
+        accelerator=config.accelerator,
+        devices=config.devices,
+        strategy=config.strategy,
+        use_distributed_sampler=False,  # the loaders select the rows of each device
+        precision=_available_precision(config),  # type: ignore[arg-type]
+        max_epochs=config.max_epochs,
+        max_steps=config.max_steps or -1,
+        val_check_interval=_batches_between_validations(config, batches),
+        gradient_clip_val=config.gradient_clip or None,
+        accumulate_grad_batches=config.accumulate,
+        deterministic=config.deterministic,
+        logger=loggers,
+        log_every_n_steps=steps_between_logs(batches),
+        callbacks=callbacks,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        default_root_dir=run_dir,
+    )
+
+
+def steps_between_logs(batches: int) -> int:
+    """Return the interval for an epoch of this many batches: enough points for a curve, at most every second step.
+
+    At every step it would leave no step at which a checkpoint can be resumed exactly; see `Checkpoints`.
+    """
+    return min(MAX_STEPS_BETWEEN_LOGS, max(2, batches // LOG_POINTS_PER_EPOCH))
+
+
+def stopwatch_of(trainer: L.Trainer) -> Stopwatch:
+    """Return the stopwatch among the callbacks."""
+    return next(each for each in trainer.callbacks if isinstance(each, Stopwatch))  # type: ignore[attr-defined]
+
+
+def stopped_early(trainer: L.Trainer) -> bool:
+    """Whether early stopping ended the training."""
+    early = trainer.early_stopping_callback
+    return isinstance(early, EarlyStopping) and early.wait_count >= early.patience
+
+
+def _batches_between_validations(config: TrainerConfig, batches: int) -> int:
+    between = max(1, round(config.val_check_interval * batches))
+    between = min(batches, -(-between // config.accumulate) * config.accumulate)  # a multiple of optimizer steps
+    if config.max_steps:  # a run too short for a validation would have no best checkpoint
+        between = min(between, config.max_steps * config.accumulate)
+    return between
+
+
+def _available_precision(config: TrainerConfig) -> str:
+    """16-mixed needs CUDA. Without it, the run says so and uses float32."""
+    on_cuda = config.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    if config.precision == Precision.FP16 and not on_cuda:
+        console.note("trainer.precision=16-mixed needs an NVIDIA GPU and there is none: this run uses 32-true")
+        return str(Precision.FP32)
+    return config.precision
