@@ -1,10 +1,12 @@
 """Hydra's composed values -> a typed, valid configuration, with error messages that name the key and the remedy."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -18,6 +20,19 @@ from lora_agnews.errors import UserError
 
 ConfigStore.instance().store("schema", TrainConfig)
 ConfigStore.instance().store("study_schema", StudyConfig)
+
+
+@contextmanager
+def hydra_initialized() -> Iterator[None]:
+    """Initialise Hydra for the files of conf/. Works inside a Hydra job too, whose state is restored afterwards."""
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF), job_name="train", version_base="1.3"):
+            yield
+    finally:
+        if running is not None:
+            GlobalHydra.instance().initialize(running)
 
 
 def to_config(values: DictConfig, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -35,7 +50,7 @@ def compose_config(overrides: Sequence[str], multirun: bool = False) -> TrainCon
 
     Raises: UserError, for the first override that is unknown, conflicting, of a wrong type or out of range.
     """
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with hydra_initialized():
         configs = [compose_typed(point) for point in overrides_to_try(parse_overrides(overrides, multirun))]
     return configs[0]
 
@@ -74,7 +89,7 @@ def compose_study(overrides: Sequence[str]) -> StudyConfig:
             )
         if line.partition("=")[0] in ("seed", "resume"):
             raise UserError(f"{line}: a study has seeds=[0,1,2], and continues by itself when it is started again")
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with hydra_initialized():
         try:
             study = OmegaConf.to_object(compose("sweep", own))
         except OverrideParseException as error:

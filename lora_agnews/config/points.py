@@ -6,11 +6,10 @@ from itertools import product
 from math import prod
 from typing import Any
 
-from hydra import initialize_config_dir
 from hydra.core.override_parser.types import Override
 
-from lora_agnews.config.compose import compose_typed
-from lora_agnews.config.keys import ALIASES, CONF
+from lora_agnews.config.compose import compose_typed, hydra_initialized
+from lora_agnews.config.keys import ALIASES
 from lora_agnews.config.overrides import has_listed_values, parse_overrides
 from lora_agnews.config.rules import config_keys, to_override
 from lora_agnews.config.schema import TrainConfig, config_hash
@@ -24,7 +23,7 @@ def expand_points(overrides: Sequence[str]) -> Points:
 
     Raises: UserError, as `compose_config`, and for a sweep that is not a list of values.
     """
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with hydra_initialized():
         parsed = parse_overrides(overrides, multirun=True)
         swept = [override for override in parsed if override.is_sweep_override()]
         for override in swept:
@@ -44,7 +43,7 @@ def expand_points(overrides: Sequence[str]) -> Points:
 
 def varying_keys(overrides: Sequence[str]) -> tuple[list[str], int | None]:
     """Return the keys that a multirun varies, and the number of its points: None if Hydra's sweeper draws them."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with hydra_initialized():
         swept: list[Override] = [each for each in parse_overrides(overrides, multirun=True) if each.is_sweep_override()]
         listed = all(map(has_listed_values, swept))
         number = prod(len(list(override.sweep_string_iterator())) for override in swept) if listed else None
