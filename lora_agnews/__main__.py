@@ -16,22 +16,17 @@ from lora_agnews.config.choices import ExportFormat
 from lora_agnews.config.points import Points, expand_points
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import UserError
-from lora_agnews.files import checked_write, output_file, output_stream
+from lora_agnews.files import checked_write, output_file
 from lora_agnews.model import plan as planning
 from lora_agnews.results import ranking
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.terminal import console, tables
 
 FORMATS = ".csv, .tsv, .json, .jsonl, .parquet, .txt, .pkl"
-RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="directory of a finished run")]
-RunDirs = Annotated[
-    list[Path],
-    typer.Argument(metavar="RUN_DIR...", help="directories of finished runs; probabilities of several are averaged"),
-]
+RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="a finished run")]
+RunDirs = Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="finished runs; several are averaged")]
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="runs, sweeps and studies, in any mix")]
-Base = Annotated[
-    str | None, typer.Option(metavar="FOLDER", help="local copy of the base model, if the run's can't be fetched")
-]
+Base = Annotated[str | None, typer.Option(metavar="FOLDER", help="local copy of the run's base model")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -56,9 +51,7 @@ def command() -> Iterator[None]:
 @app.command()
 def budget(
     overrides: Annotated[list[str] | None, typer.Argument(help="overrides of train.py: model=tiny lora.r=4")] = None,
-    plan: Annotated[
-        bool, typer.Option("--plan", help="one row per point; implied by several values such as lora.r=1,2,4")
-    ] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="one row per point; implied by lora.r=1,2,4")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what `python train.py OVERRIDES` would train, part by part, and the largest r that fits. Loads no weights.
@@ -114,9 +107,7 @@ def report(
 @app.command()
 def evaluate(
     run_dir: RunDir,
-    file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="labelled file; default: the run's test split")
-    ] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="labelled file; default: test split")] = None,
     errors: Annotated[Path | None, typer.Option(metavar="FILE", help="write misclassified rows to this CSV")] = None,
     base: Base = None,
     as_json: AsJson = False,
@@ -146,12 +137,7 @@ def evaluate(
         else:
             console.print_line(f"{run_dir} on {len(rows):,} rows of {rows.origin}\n")
             tables.show_evaluation(found)
-        written = list[str]()
-        try:
-            name = file.name if file else ""
-            written += map(str, evaluation.draw(found, probabilities, rows.labels, run_dir / "figures", name))
-        except OSError as error:
-            console.note(f"no pictures: {run_dir / 'figures'} can't be written ({error.strerror})")
+        written = evaluation.draw(found, probabilities, rows.labels, run_dir / "figures", file.name if file else "")
         if errors_stream:
             written.append(f"{errors} ({write_errors(errors_stream, rows, probabilities):,} rows)")
     if not as_json:
@@ -173,27 +159,9 @@ def predict(
     Files of any size and texts of any length are accepted. OUT.csv appears when it is complete.
     """
     with command():
-        from lora_agnews.data.formats import decode_lines
-        from lora_agnews.data.source import read_texts
-        from lora_agnews.inference.classifier import load_classifier, open_run
-        from lora_agnews.inference.submission import write_predictions
+        from lora_agnews.inference.submission import predict_file
 
-        runs = [open_run(run_dir, base) for run_dir in run_dirs]
-        if file == "-":
-            if sys.stdin is None:
-                raise UserError("-: stdin is closed")
-            texts, rows = decode_lines(sys.stdin.buffer, "stdin"), None
-        else:
-            if output != "-" and Path(output).resolve() == Path(file).resolve():
-                raise UserError(f"--output={output}: is the file with the texts")
-            rows = sum(1 for _ in read_texts(Path(file), text_column))  # reports a bad row before the work begins
-            if rows == 0:
-                raise UserError(f"{file}: no rows")
-            texts = read_texts(Path(file), text_column)
-        with output_stream(output) as stream:
-            classifier = load_classifier(runs, half)
-            with console.progress_bar("predicting", rows) as done:
-                number = write_predictions(stream, classifier.stream(texts, done), full)
+        number = predict_file(run_dirs, file, output, text_column, full, half, base)
     if output != "-":
         console.print_line(f"{output}: {number:,} rows")
 
@@ -254,8 +222,8 @@ def demo(
 
 def _show_budget(config: TrainConfig, as_json: bool) -> bool:
     predicted, ranks = planning.predict(config), planning.ranks(config)
-    for note in planning.notes(config):
-        console.note(note)
+    for text in planning.notes(config):
+        console.note(text)
     if as_json:
         values = {"model": config.model.name} | predicted.to_dict() | {"largest_r": ranks}
         console.print_data(json.dumps(values) + "\n")

@@ -66,14 +66,23 @@ def differences(found: dict[str, float], result: RunResult) -> list[str]:
     return [f"{key} is {found[key]}, result.json has {value}" for key, value in differing.items()]
 
 
-def draw(evaluation: Evaluation, probabilities: np.ndarray, labels: list[int], folder: Path, name: str) -> list[Path]:
-    """Draw confusion.png and calibration.png or, with a `name`, confusion-NAME.png and so on."""
+def draw(evaluation: Evaluation, probabilities: np.ndarray, labels: list[int], folder: Path, name: str) -> list[str]:
+    """Draw confusion.png and calibration.png or, with a `name`, confusion-NAME.png and so on. Return their paths.
+
+    A folder that can't be written gives a note and no pictures.
+    """
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
     ending = f"-{name}.png" if name else ".png"
-    rows, right = name or "Test", probabilities.argmax(1) == np.asarray(labels)
-    error = f"{rows}: expected calibration error {evaluation.calibration_error.value:.4f}"
-    confusion = draw_confusion(np.asarray(evaluation.counts), rows, folder / f"confusion{ending}")
-    return [confusion, draw_calibration(probabilities.max(1), right, BINS, error, folder / f"calibration{ending}")]
+    rows, correct = name or "Test", probabilities.argmax(1) == np.asarray(labels)
+    title = f"{rows}: expected calibration error {evaluation.calibration_error.value:.4f}"
+    confusion, calibration = (folder / f"{picture}{ending}" for picture in ("confusion", "calibration"))
+    try:
+        draw_confusion(np.asarray(evaluation.counts), rows, confusion)
+        draw_calibration(probabilities.max(1), correct, BINS, title, calibration)
+    except OSError as error:
+        note(f"no pictures: {folder} can't be written ({error.strerror})")
+        return []
+    return [str(confusion), str(calibration)]
 
 
 def with_intervals(

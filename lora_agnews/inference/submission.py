@@ -1,15 +1,48 @@
 """Write predictions as CSV: submissions, and rows that were misclassified."""
 
 import csv
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
-from lora_agnews.data.source import Rows
+from lora_agnews.data.formats import decode_lines
+from lora_agnews.data.source import Rows, read_texts
+from lora_agnews.errors import UserError
+from lora_agnews.files import output_stream
+from lora_agnews.inference.classifier import load_classifier, open_run
 from lora_agnews.labels import LABELS, label_key
+from lora_agnews.terminal import console
 
 PROBABILITIES = [f"p_{label_key(name)}" for name in LABELS]
+
+
+def predict_file(
+    run_dirs: Sequence[Path], file: str, output: str, text_column: str, full: bool, half: bool, base: str | None
+) -> int:
+    """Classify the texts of a file, or the lines of standard input for "-", and write `output`. Return their number.
+
+    The file is read from end to end first, so that a bad row is reported before the work begins.
+    Raises: UserError, for runs, files and rows that can't be used; RuntimeError, as `open_run`.
+    """
+    runs = [open_run(run_dir, base) for run_dir in run_dirs]
+    if file == "-":
+        if sys.stdin is None:
+            raise UserError("-: stdin is closed")
+        texts, rows = decode_lines(sys.stdin.buffer, "stdin"), None
+    else:
+        if output != "-" and Path(output).resolve() == Path(file).resolve():
+            raise UserError(f"--output={output}: is the file with the texts")
+        rows = sum(1 for _ in read_texts(Path(file), text_column))
+        if rows == 0:
+            raise UserError(f"{file}: no rows")
+        texts = read_texts(Path(file), text_column)
+    with output_stream(output) as stream:
+        classifier = load_classifier(runs, half)
+        with console.progress_bar("predicting", rows) as done:
+            return write_predictions(stream, classifier.stream(texts, done), full)
 
 
 def write_predictions(stream: TextIO, predicted: Iterable[tuple[list[str], np.ndarray]], full: bool) -> int:

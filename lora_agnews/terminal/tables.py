@@ -101,23 +101,23 @@ def show_ranking(rows: Sequence[Row]) -> None:
 
 
 def ranking_table(rows: Sequence[Row]) -> Table:
-    """Build the leaderboard: a row per configuration; configurations without a finished run are dimmed."""
+    """Build the leaderboard: a row per configuration. Runs that are not counted are named by their status."""
     keys = list(rows[0].values) if 0 < len(rows[0].values) <= MAX_KEY_COLUMNS else []
     columns = [MONITOR.label, "best", "test accuracy", "seeds", "trained", "seconds"]
-    columns += ["not counted"] if any(row.not_counted for row in rows) else []
     table = _table(*(keys or ["run"]), *columns, left=len(keys) or 1)
+    for column in table.columns[: -len(columns)]:
+        column.min_width = 6  # on a narrow terminal, a key that varies is folded and never squeezed out
     for column in table.columns[-len(columns) :]:
         column.no_wrap = True
     for row in rows:
         cells = [to_override(row.values[key]) for key in keys] or [row.name]
         if row.n:
             cells += [("= " if row.tied else "") + row.spread(), f"{MONITOR.best(row.scores()):.4f}"]
-            cells += [row.spread(TEST), str(row.n)]
+            cells += [row.spread(TEST), f"{row.n} + {row.not_counted}" if row.not_counted else str(row.n)]
         else:
-            cells += ["-", "-", "-", "0"]
+            cells += [row.not_counted, "-", "-", "0"]
         cells += [f"{row.trainable:,}" if row.trainable else "-", f"{row.seconds:,.0f}" if row.n else "-"]
-        cells += [row.not_counted]
-        table.add_row(*map(_folding, cells[: len(table.columns)]), style=None if row.n else "dim")
+        table.add_row(*map(_folding, cells), style=None if row.n else "dim")
     return table
 
 

@@ -2,6 +2,7 @@
 
 Inputs: a `TrainConfig` and a run directory. Outputs: `RunResult` and the files of the run directory.
 
-Reading order: run.py (a run and its record), fit.py (prepare, fit, test), task.py (the LightningModule), optimizers.py,
-metrics.py, then what surrounds the training loop: trainer.py, checkpoint.py, callbacks.py, tracking.py, wandb_run.py.
+Reading order: run.py (a run, top to bottom), fit.py (prepare, fit, test), task.py (the LightningModule), optimizers.py,
+metrics.py, then what surrounds the loop: recording.py (how a run ended), trainer.py, checkpoint.py, callbacks.py,
+tracking.py and wandb_run.py.
 """

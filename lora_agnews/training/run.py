@@ -1,29 +1,23 @@
-"""One run and its record: check the budget, prepare, fit, test, save, and decide how the run ended."""
+"""One run, top to bottom: check the budget, prepare, fit, test, and save what it leaves."""
 
-import logging
-import os
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_agnews.budget import Budget
 from lora_agnews.config.resume import find_run
 from lora_agnews.config.schema import TrainConfig
-from lora_agnews.errors import BudgetExceeded, FetchError, RunPruned, UserError
+from lora_agnews.errors import UserError
 from lora_agnews.files import is_worker_rank, run_lock
 from lora_agnews.model.encoder import find_encoder, weights_id
 from lora_agnews.model.plan import notes, predict, remedies
-from lora_agnews.results.record import RunResult, Status, environment
+from lora_agnews.results.record import RunResult, Status
 from lora_agnews.terminal import console, tables
+from lora_agnews.training.recording import recorded
 
 if TYPE_CHECKING:
     from lora_agnews.training.callbacks import ShouldPrune
-
-INTERRUPTED = "interrupted"
-log = logging.getLogger(__name__)
 
 
 def run(config: TrainConfig, run_dir: Path, should_prune: "ShouldPrune | None" = None) -> RunResult:
@@ -88,41 +82,6 @@ def _run(
     if result.succeeded:
         tables.show_result(result, run_dir, tracking.lines)
     return result
-
-
-@contextmanager
-def recorded(config: TrainConfig, run_dir: Path, previous: RunResult | None) -> Iterator[RunResult]:
-    """Yield the record of a run, turn an exception of the block into its status, and save it.
-
-    Raises: UserError, with nothing saved; KeyboardInterrupt, after saving.
-    """
-    began = time.perf_counter()
-    metrics = previous.metrics if previous else {}
-    result = RunResult.of(config, metrics=metrics, environment=environment())
-    try:
-        yield result
-    except UserError:
-        raise
-    except BudgetExceeded as error:
-        result.status, result.error = Status.OVER_BUDGET, str(error)
-    except RunPruned as error:
-        result.status, result.error = Status.INTERRUPTED, str(error)
-    except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
-        result.status, result.error = Status.INTERRUPTED, INTERRUPTED
-    except Exception as error:
-        kind = "" if type(error) in (RuntimeError, FetchError) else f"{type(error).__name__}: "
-        result.status, result.error = Status.FAILED, f"{kind}{error}"
-        log.exception("the run failed")
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
-            console.print_exception()
-    result.seconds["total"] = time.perf_counter() - began
-    result.save(run_dir)
-    if not result.succeeded:
-        console.print_error(f"{result.error}\nrun directory: {run_dir} (train.log has the details)")
-        if (run_dir / "checkpoints" / "last.ckpt").exists():
-            console.note(f"to continue it: python train.py resume={run_dir}")
-    if result.error == INTERRUPTED:
-        raise KeyboardInterrupt
 
 
 def _check_budget(config: TrainConfig, result: RunResult) -> Budget:

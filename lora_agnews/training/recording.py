@@ -1,0 +1,51 @@
+"""Decide how a run ended, and write its record."""
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lora_agnews.config.schema import TrainConfig
+from lora_agnews.errors import BudgetExceeded, FetchError, RunPruned, UserError
+from lora_agnews.results.record import RunResult, Status, environment
+from lora_agnews.terminal import console
+
+INTERRUPTED = "interrupted"
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def recorded(config: TrainConfig, run_dir: Path, previous: RunResult | None) -> Iterator[RunResult]:
+    """Yield the record of a run, turn an exception of the block into its status, and save it.
+
+    Raises: UserError, with nothing saved; KeyboardInterrupt, after saving.
+    """
+    began = time.perf_counter()
+    metrics = previous.metrics if previous else {}
+    result = RunResult.of(config, metrics=metrics, environment=environment())
+    try:
+        yield result
+    except UserError:
+        raise
+    except BudgetExceeded as error:
+        result.status, result.error = Status.OVER_BUDGET, str(error)
+    except RunPruned as error:
+        result.status, result.error = Status.INTERRUPTED, str(error)
+    except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
+        result.status, result.error = Status.INTERRUPTED, INTERRUPTED
+    except Exception as error:
+        kind = "" if type(error) in (RuntimeError, FetchError) else f"{type(error).__name__}: "
+        result.status, result.error = Status.FAILED, f"{kind}{error}"
+        log.exception("the run failed")
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            console.print_exception()
+    result.seconds["total"] = time.perf_counter() - began
+    result.save(run_dir)
+    if not result.succeeded:
+        console.print_error(f"{result.error}\nrun directory: {run_dir} (train.log has the details)")
+        if (run_dir / "checkpoints" / "last.ckpt").exists():
+            console.note(f"to continue it: python train.py resume={run_dir}")
+    if result.error == INTERRUPTED:
+        raise KeyboardInterrupt
