@@ -47,13 +47,13 @@ def one_layer(folder: Path) -> None:
 
 def through_lightning(model: Path, steps: int) -> float:
     """Milliseconds a step, validation left out."""
-    config = compose_config("train", [f"model.name={model}", *SHORT, f"trainer.max_steps={steps}"])
+    config = compose_config([f"model.name={model}", *SHORT, f"trainer.max_steps={steps}"])
     with tempfile.TemporaryDirectory() as folder:
         return 1000 / run(config, None, Path(folder)).throughput["steps_per_second"]
 
 
 def parts(model: Path) -> tuple[nn.Module, DataLoader[Batch], torch.optim.Optimizer]:
-    config, encoder = compose_config("train", [f"model.name={model}", *SHORT]), find_encoder(str(model), None)
+    config, encoder = compose_config([f"model.name={model}", *SHORT]), find_encoder(str(model), None)
     data = AGNewsDataModule(load_tokenizer(encoder, 8), **asdict(config.data), seed=0)
     data.setup()
     built = build_model(encoder, LoraSpec.of(config.model), 0)

@@ -45,7 +45,7 @@ def ours(args: argparse.Namespace) -> Found:
     values += [f"trainer.max_steps={longer}", f"trainer.val_check_interval={args.steps // CHECKS / batches}"]
     values += [f"trainer.precision={args.precision}", f"trainer.compile={args.compile}", "logger.wandb=disabled"]
     values += ["trainer.early_stopping_patience=0", "trainer.max_epochs=1"]
-    config = compose_config("train", [where, f"data.train_file={args.train_file}", *values])
+    config = compose_config([where, f"data.train_file={args.train_file}", *values])
     with tempfile.TemporaryDirectory() as folder:
         speed = run(config, None, Path(folder)).throughput
         with (Path(folder) / "metrics.csv").open(newline="") as stream:

@@ -293,11 +293,11 @@ def test_the_largest_r_fits_and_one_more_does_not(roberta_base: Architecture, lo
     ids=str,
 )
 def test_the_shipped_recipes_train_what_they_promise(overrides: list[str], trainable: int) -> None:
-    assert predict(compose_config("train", overrides)).trainable == trainable
+    assert predict(compose_config(overrides)).trainable == trainable
 
 
 def test_lean_stays_lean_whatever_is_overridden() -> None:
-    assert not predict(compose_config("train", ["experiment=lean", "lora.r=3"])).fits
+    assert not predict(compose_config(["experiment=lean", "lora.r=3"])).fits
 
 
 def test_trained_names_of_the_reference_are_adapters_and_head(roberta_base: Architecture, lora: MakeLora) -> None:

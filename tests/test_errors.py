@@ -415,7 +415,7 @@ def test_hydra_shows_the_resolved_config_and_creates_nothing(ended: dict[str, En
 def compose(line: str) -> TrainConfig:
     """The config of a command line."""
     arguments = shlex.split(line)
-    return compose_config("train", [part for part in arguments if part != "-m"], "-m" in arguments)
+    return compose_config([part for part in arguments if part != "-m"], "-m" in arguments)
 
 
 def assert_told(message: str, fragments: list[str]) -> None:

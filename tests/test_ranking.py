@@ -17,7 +17,7 @@ from lora_agnews.results.record import RunResult, config_hash
 
 def leave(folder: Path, accuracy: float, *overrides: str, status: str = "finished", trainable: int = 632_068) -> None:
     """A run directory as a run leaves it."""
-    config = compose_config("train", ["model=tiny", *overrides])
+    config = compose_config(["model=tiny", *overrides])
     values = config.to_dict()
     metrics = {"val/accuracy": accuracy, "test/accuracy": accuracy - 0.01}
     result = RunResult(values, config.seed, config_hash(values), status, metrics, {"trainable": trainable})

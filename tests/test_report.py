@@ -75,11 +75,11 @@ def test_a_page_that_cannot_be_written_is_told(rows: list[Row], tmp_path: Path) 
     ids=str,
 )
 def test_the_command_of_a_run_gives_its_configuration(overrides: list[str]) -> None:
-    values = compose_config("train", overrides).to_dict()
+    values = compose_config(overrides).to_dict()
     command = command_of(RunResult(values, values["seed"], config_hash(values)))
     program, name, *words = shlex.split(command)
     assert (program, name) == ("python", "train.py")
-    assert compose_config("train", words).to_dict() == values
+    assert compose_config(words).to_dict() == values
 
 
 @pytest.mark.slow

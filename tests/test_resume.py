@@ -81,7 +81,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
         for label, word in enumerate(("war", "goal", "shares", "chips")):
             file.writerows([f"{word} {'more ' * (i % 7)}{i}", label] for i in range(53))
     files = [f"data.train_file={folder}/few.csv", f"data.test_file={folder}/few.csv", f"data.cache_dir={folder}"]
-    return compose_config("train", [*SHORT, *files])
+    return compose_config([*SHORT, *files])
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_so_it_is_whatever_ends_a_step_an_epoch_or_a_run(
     config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], hook: str, call: int
 ) -> None:
     files = [f"data.{key}={getattr(config.data, key)}" for key in ("train_file", "test_file", "cache_dir")]
-    config = compose_config("train", [*SHORT, *files, *overrides])
+    config = compose_config([*SHORT, *files, *overrides])
     metrics = train(tmp_path / "whole", config).metrics
     kill(monkeypatch, hook, call, tmp_path / "killed", config)
     last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
@@ -279,7 +279,7 @@ BEGAN = ["experiment=quickstart", "lora.r=2", "seed=5"]
     ],
 )
 def test_only_max_epochs_may_grow(tmp_path: Path, overrides: list[str], key: str | None) -> None:
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(compose_config("train", BEGAN).to_dict()))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(compose_config(BEGAN).to_dict()))
     line = [f"resume={tmp_path}", *overrides]
     if key is None:
         found = resumed_config(str(tmp_path), line)
@@ -299,7 +299,7 @@ def test_a_place_without_a_run_is_told(tmp_path: Path, name: str) -> None:
 def test_a_run_stays_in_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_dir = tmp_path / 'a "b" ${c}'
     run_dir.mkdir()
-    (run_dir / "config.yaml").write_text(yaml.safe_dump(compose_config("train", BEGAN).to_dict()))
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(compose_config(BEGAN).to_dict()))
     with pytest.raises(UserError, match=r"hydra\.run\.dir=x: a run that is continued stays where it is"):
         enter(str(run_dir), ["resume=it", "hydra.run.dir=x"])
     monkeypatch.setattr(sys, "argv", ["train.py", "resume=it"])
@@ -311,7 +311,7 @@ def test_a_run_stays_in_its_directory(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("status", ["finished", "stopped_early"])
 def test_a_finished_run_is_left_as_it_is(tmp_path: Path, capfd: pytest.CaptureFixture[str], status: str) -> None:
-    config = compose_config("train", [*BEGAN, f"resume={tmp_path}"])
+    config = compose_config([*BEGAN, f"resume={tmp_path}"])
     RunResult(config.to_dict(), 5, "", status=status, metrics={"val/accuracy": 0.5}).save(tmp_path)
     before = (tmp_path / "result.json").read_bytes()
     assert run(config, None, tmp_path).metrics == {"val/accuracy": 0.5}
@@ -320,7 +320,7 @@ def test_a_finished_run_is_left_as_it_is(tmp_path: Path, capfd: pytest.CaptureFi
 
 
 def test_two_processes_do_not_work_on_one_run(tmp_path: Path) -> None:
-    config = compose_config("train", BEGAN)
+    config = compose_config(BEGAN)
     folder = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
     with pytest.raises(UserError, match="another process is at work on this run"):

@@ -139,7 +139,7 @@ def test_points_over_the_budget_are_no_trials(rows: list[str], tmp_path: Path) -
 
 
 def test_the_name_of_a_run_says_what_varies_and_tells_configurations_apart() -> None:
-    config, other = (compose_config("train", ["model=tiny", f"optim.lr={lr}"]) for lr in ("1e-3", "2e-3"))
+    config, other = (compose_config(["model=tiny", f"optim.lr={lr}"]) for lr in ("1e-3", "2e-3"))
     name = name_run(config, {"model.lora.r": 1, "data.train_file": "a/b c.csv"})
     assert name.startswith("r=1,train_file=a_b_c.csv-")
     assert name != name_run(other, {"model.lora.r": 1, "data.train_file": "a/b c.csv"})
@@ -188,7 +188,7 @@ def test_the_same_multirun_again_runs_what_is_missing(rows: list[str], tmp_path:
 def test_a_point_that_cannot_run_is_recorded_with_the_remedy_and_tried_again(rows: list[str], tmp_path: Path) -> None:
     board = SweepProgress(tmp_path, 2)
     for _ in range(2):
-        config = compose_config("train", [*rows, "lora.target_modules=[quary]"])
+        config = compose_config([*rows, "lora.target_modules=[quary]"])
         result = board.run(config, tmp_path / "point")
         assert result.status == RunResult.load(tmp_path / "point").status == "failed"
         assert "quary" in (result.error or "")
@@ -327,7 +327,7 @@ def test_workers_are_processes_that_the_command_starts(rows: list[str], tmp_path
 def test_memory_does_not_grow_over_thirty_points(rows: list[str], tmp_path: Path) -> None:
     board, resident = SweepProgress(tmp_path, 34), []
     for seed in range(34):
-        config = compose_config("train", [*rows, f"seed={seed}"])
+        config = compose_config([*rows, f"seed={seed}"])
         board.run(config, tmp_path / str(seed))
         resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
     assert resident[-1] - resident[3] < 30 * 2**20, [round(each / 2**20) for each in resident]

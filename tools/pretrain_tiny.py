@@ -1,6 +1,6 @@
 """How the shipped encoder `tiny` was made: masked language modelling plus distillation, from unlabelled text.
 
-    python -m lora_agnews.model.pretrain --text train.csv.gz extra_text.txt.gz --teacher DIR --work WORK --out OUT
+    python tools/pretrain_tiny.py --text train.csv.gz extra_text.txt.gz --teacher DIR --work WORK --out OUT
 
 `--text` takes AG News CSVs (class, title, description: the class column is never read) and plain text files (one text a
 line), gzipped or not. `--teacher` is a folder with a small sentence encoder (all-MiniLM-L6-v2: BERT, mean pooling). The
