@@ -1,4 +1,4 @@
-"""The data path: rows tokenised a second, the start from the cache, batches a second, padded tokens per real one.
+"""Speed of the data path: tokenised rows and batches per second, start from the cache, padded tokens per real token.
 
 python -m benchmarks.data --train-file train.csv.gz
 """

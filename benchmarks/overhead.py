@@ -1,9 +1,9 @@
-"""What Lightning, metrics, progress bar and checkpoints cost a step: the run of train.py beside a bare loop.
+"""Milliseconds per step that Lightning, metrics, progress bar and checkpoints cost: train.py beside a bare loop.
 
     python -m benchmarks.overhead
 
-Both do the same steps on the same batches of few, short rows through a one-layer encoder, on one thread: there is next
-to no arithmetic for the cost to hide behind.
+Both do the same steps on the same batches of few, short rows through a one-layer encoder on one thread, so that there
+is hardly any arithmetic in which the cost could disappear.
 """
 
 import argparse
@@ -30,15 +30,15 @@ from lora_agnews.model.build import build_model, keep_first_token_in_last_layer,
 from lora_agnews.model.encoder import find_encoder
 from lora_agnews.model.lora import LoraSpec
 from lora_agnews.training.callbacks import Stopwatch
+from lora_agnews.training.optimizers import parameter_groups
 from lora_agnews.training.run import run
-from lora_agnews.training.task import parameter_groups
 
 SHORT = [f"data.train_file={SHIPPED_ROWS}", "data.max_length=8", "data.batch_size=4", "data.eval_batch_size=512"]
 SHORT += ["trainer.precision=32-true", "logger.wandb=disabled"]
 
 
 def one_layer(folder: Path) -> None:
-    """An encoder of random weights with the tokenizer of `tiny`."""
+    """Write an encoder with random weights and the tokenizer of `tiny`."""
     shutil.copytree(find_encoder("tiny", None).folder, folder, ignore=shutil.ignore_patterns("*.safetensors"))
     config = json.loads((folder / "config.json").read_text())
     config |= {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -46,10 +46,10 @@ def one_layer(folder: Path) -> None:
 
 
 def through_lightning(model: Path, steps: int) -> float:
-    """Milliseconds a step, validation left out."""
+    """Return the milliseconds per step of train.py, without validation."""
     config = compose_config([f"model.name={model}", *SHORT, f"trainer.max_steps={steps}"])
     with tempfile.TemporaryDirectory() as folder:
-        return 1000 / run(config, None, Path(folder)).throughput["steps_per_second"]
+        return 1000 / run(config, Path(folder)).throughput["steps_per_second"]
 
 
 def parts(model: Path) -> tuple[nn.Module, DataLoader[Batch], torch.optim.Optimizer]:
@@ -66,7 +66,7 @@ def loss_of(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def lightning_alone(model: Path, steps: int) -> float:
-    """Milliseconds a step of Lightning's loop without logger, checkpoint, progress bar or metric."""
+    """Return the milliseconds per step of Lightning's loop without logger, checkpoints, progress bar and metrics."""
     built, batches, optimizer = parts(model)
 
     class Task(L.LightningModule):
@@ -83,7 +83,7 @@ def lightning_alone(model: Path, steps: int) -> float:
 
 
 def bare(model: Path, steps: int) -> float:
-    """Milliseconds a step of the loop that one would write by hand."""
+    """Return the milliseconds per step of a loop written by hand."""
     built, loader, optimizer = parts(model)
     batches = iter(loader)
     began = time.perf_counter()
@@ -108,8 +108,8 @@ def main() -> None:
         model = Path(folder) / "one-layer"
         one_layer(model)
         rounds = [[measure(model, args.steps) for measure in CONTESTANTS.values()] for _ in range(args.rounds)]
-    print(f"milliseconds a step, {args.steps} steps, {args.rounds} rounds: median, and median and quartiles of the "
-          "difference to the bare loop of the same round")  # fmt: skip
+    print(f"milliseconds per step, {args.steps} steps, {args.rounds} rounds: median, and median and quartiles of the "
+          "difference from the bare loop of the same round")  # fmt: skip
     for name, times in zip(CONTESTANTS, zip(*rounds, strict=True), strict=True):
         low, middle, high = statistics.quantiles([time - loop for time, (loop, *_) in zip(times, rounds, strict=True)])
         print(f"{name:16}{statistics.median(times):6.2f}{middle:+7.2f}  ({low:+.2f} to {high:+.2f})")

@@ -1,11 +1,11 @@
-"""Rows a second of predictions beside `transformers.pipeline`: same run, same rows, same labels, float32.
+"""Rows per second of predictions beside `transformers.pipeline`: same run, same rows, same labels, float32.
 
     python -m benchmarks.predict                                   # tiny, the shipped rows: minutes
     python -m benchmarks.predict --file train.csv.gz [--run RUN_DIR] [--half]
 
-Without a run, the reference recipe on tiny for 20 steps: texts up to 256 tokens. Both read the texts before the clock
-starts and answer with labels; the pipeline runs the run's merged export at batch size 64. Every contestant is a process
-of its own, they take turns, and speeds are medians over the rounds.
+Without a run, the reference recipe is trained on tiny for 20 steps (texts up to 256 tokens). Both read the texts before
+the clock starts and return labels. The pipeline uses the merged export of the run at batch size 64. Each contestant runs
+in its own process, they take turns, and speeds are medians over the rounds.
 """
 
 import argparse
@@ -26,7 +26,7 @@ REFERENCE += ["trainer.precision=32-true"]
 
 
 def ours(args: argparse.Namespace, texts: list[str]) -> tuple[float, list[int]]:
-    """What `python -m lora_agnews predict` does between reading and writing."""
+    """Do what `python -m lora_agnews predict` does between reading and writing."""
     from lora_agnews.inference.classifier import load_classifier, open_run
 
     classifier = load_classifier([open_run(args.run)], half=args.half)
@@ -36,7 +36,7 @@ def ours(args: argparse.Namespace, texts: list[str]) -> tuple[float, list[int]]:
 
 
 def peer(args: argparse.Namespace, texts: list[str]) -> tuple[float, list[int]]:
-    """What the documentation of transformers says for many texts."""
+    """Do what the documentation of transformers recommends for many texts."""
     import torch
     import transformers
 
@@ -55,7 +55,7 @@ def peer(args: argparse.Namespace, texts: list[str]) -> tuple[float, list[int]]:
 
 
 def measure(args: argparse.Namespace) -> None:
-    """One contestant, in this process."""
+    """Measure one contestant in this process."""
     from lora_agnews.data.source import read_texts
 
     texts = list(islice(read_texts(args.file), args.rows))
@@ -64,13 +64,13 @@ def measure(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Runs the contestants and prints the table."""
+    """Run the contestants and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path)
     parser.add_argument("--file", type=Path, default=Path(str(files("lora_agnews.data") / "sample" / "train.csv.gz")))
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--half", action="store_true", help="both in half")
+    parser.add_argument("--half", action="store_true", help="both in half precision")
     parser.add_argument("--contestant", choices=(OURS, PEER), help=argparse.SUPPRESS)
     parser.add_argument("--merged", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()

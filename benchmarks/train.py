@@ -1,11 +1,11 @@
-"""Speed, and what it leads to, beside the Hugging Face Trainer with PEFT: same rows, model, batch, precision, steps.
+"""Speed and accuracy beside the Hugging Face Trainer with PEFT: same rows, model, batch size, precision and steps.
 
     python -m benchmarks.train
     python -m benchmarks.train --model FOLDER --train-file train.csv.gz --steps 200
 
-Every run is a process of its own, the contestants take turns, and each round has its own seed. Speeds and memory are
-medians over the rounds, accuracies and losses means and standard deviations, all on the same validation rows after
-`steps` steps. Ours goes on for half as many again, to see when its validation loss reaches the peer's last one.
+Each run has its own process, the contestants take turns, and each round has its own seed. Speeds and memory are medians
+over the rounds; accuracies and losses are means and standard deviations on the same validation rows after `steps` steps.
+Our run then continues for half as many steps, to see when its validation loss reaches the last one of the peer.
 """
 
 import argparse
@@ -29,7 +29,7 @@ Found = dict[str, Any]
 
 
 def ours(args: argparse.Namespace) -> Found:
-    """The reference recipe as `train.py` runs it; its stopwatch leaves validation out."""
+    """Run the reference recipe as `train.py` does. Its stopwatch excludes validation."""
     from lora_agnews.config.compose import compose_config
     from lora_agnews.data.source import read_file
     from lora_agnews.data.split import stratified_split
@@ -47,7 +47,7 @@ def ours(args: argparse.Namespace) -> Found:
     values += ["trainer.early_stopping_patience=0", "trainer.max_epochs=1"]
     config = compose_config([where, f"data.train_file={args.train_file}", *values])
     with tempfile.TemporaryDirectory() as folder:
-        speed = run(config, None, Path(folder)).throughput
+        speed = run(config, Path(folder)).throughput
         with (Path(folder) / "metrics.csv").open(newline="") as stream:
             rows = [row for row in csv.DictReader(stream) if row["val/loss"]]
     curve = {int(row["step"]) + 1: (float(row["val/loss"]), float(row["val/accuracy"])) for row in rows}
@@ -62,7 +62,7 @@ def ours(args: argparse.Namespace) -> Found:
 
 
 def peer(args: argparse.Namespace, grouped: bool) -> Found:
-    """What most projects on this task do: Trainer, DataCollatorWithPadding, PEFT's SEQ_CLS. Rows lie in memory."""
+    """Do what most projects on this task do: Trainer, DataCollatorWithPadding, PEFT's SEQ_CLS. Rows are in memory."""
     import peft
     import torch
     from transformers import (
@@ -140,7 +140,7 @@ def peer(args: argparse.Namespace, grouped: bool) -> Found:
 
 
 def measure(args: argparse.Namespace, contestant: str, seed: int) -> Found:
-    """One contestant in a process of its own."""
+    """Run one contestant in a process of its own."""
     values = vars(args) | {"seed": seed, "one": contestant}
     line = [
         f"--{name.replace('_', '-')}={value}" for name, value in values.items() if name not in ("targets", "compile")

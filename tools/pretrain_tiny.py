@@ -1,19 +1,20 @@
-"""How the shipped encoder `tiny` was made: masked language modelling plus distillation, from unlabelled text.
+"""Pretrain the shipped encoder `tiny` from unlabelled text: masked language modelling and distillation.
 
     python tools/pretrain_tiny.py --text train.csv.gz extra_text.txt.gz --teacher DIR --work WORK --out OUT
 
-`--text` takes AG News CSVs (class, title, description: the class column is never read) and plain text files (one text a
-line), gzipped or not. `--teacher` is a folder with a small sentence encoder (all-MiniLM-L6-v2: BERT, mean pooling). The
-stages are cached in WORK and the same command continues an interrupted run; every random draw is a function of (seed,
-step), so an interrupted run ends where an uninterrupted one does.
+`--text` takes AG News CSV files (class, title, description; the class is never read) and text files with one text per
+line, compressed or not. `--teacher` is the folder of a small sentence encoder (all-MiniLM-L6-v2: BERT, mean pooling).
+The stages are cached in WORK, and the same command continues an interrupted run. Every random number depends only on
+the seed and the step, so an interrupted run ends where an uninterrupted one does.
 
-1. A byte-level BPE tokenizer, lower-cased (the teacher is uncased), trained on the texts.
-2. The teacher's sentence vector of every text, centred.
-3. Token embeddings start from what the teacher says of each token alone, projected to the student's width by PCA.
-4. Masked language modelling + cosine distance to the teacher's vector, from both <s> and the mean of the tokens.
+1. Train a byte-level BPE tokenizer on the texts, lower-cased because the teacher is uncased.
+2. Compute the teacher's sentence vector of every text, and centre them.
+3. Initialise the token embeddings with the teacher's vectors of single tokens, projected to the student's width by PCA.
+4. Minimise the masked language modelling loss plus the cosine distance to the teacher's vector, both from <s> and from
+   the mean of the tokens.
 
-With `--topics N` a second target joins: the N leading LSA components (truncated SVD of TF-IDF) of the same texts, which
-know this corpus where the teacher knows English. `--start DIR` begins from a model that an earlier call made.
+`--topics N` adds a second target: the N leading LSA components (truncated SVD of TF-IDF) of the same texts, which know
+this corpus as the teacher knows English. `--start DIR` begins from a model that an earlier call trained.
 """
 
 import argparse
@@ -31,13 +32,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast, RobertaConfig, RobertaForMaskedLM
 
-MAX_LENGTH = 128  # tokens; 1% of AG News is longer and is cut
-SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]  # ids 0..4; RoBERTa's first four keep their places
+MAX_LENGTH = 128  # tokens; 1% of AG News is longer and is truncated
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]  # ids 0 to 4; the first four are those of RoBERTa
 IGNORE = -100
 
 
 def read_texts(files: list[Path]) -> list[str]:
-    """Every text of the files, in order: title + " " + description of a CSV, a line of a text file."""
+    """Read all texts in order: title + " " + description of a CSV file, a line of a text file."""
     texts: list[str] = []
     for file in files:
         opened = gzip.open if file.suffix == ".gz" else open
@@ -50,7 +51,7 @@ def read_texts(files: list[Path]) -> list[str]:
 
 
 def train_tokenizer(texts: list[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """A lower-cased byte-level BPE with RoBERTa's special tokens and template `<s> text </s>`."""
+    """Train a lower-cased byte-level BPE with RoBERTa's special tokens and template `<s> text </s>`."""
     bpe = Tokenizer(models.BPE(unk_token="<unk>"))
     bpe.normalizer = normalizers.Lowercase()
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -77,8 +78,8 @@ def train_tokenizer(texts: list[str], vocab_size: int) -> PreTrainedTokenizerFas
 
 
 @torch.inference_mode()
-def teacher_vectors(folder: Path, texts: list[str], say: str) -> Tensor:
-    """The teacher's mean-pooled unit vectors, (N, H) float32, in the order of `texts`."""
+def teacher_vectors(folder: Path, texts: list[str], name: str) -> Tensor:
+    """Return the teacher's mean-pooled unit vectors, (N, H) float32, in the order of `texts`."""
     tokenizer, teacher = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
     by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     vectors = torch.empty(len(texts), teacher.config.hidden_size)
@@ -92,13 +93,13 @@ def teacher_vectors(folder: Path, texts: list[str], say: str) -> Tensor:
         hidden = teacher(**batch).last_hidden_state
         vectors[rows] = F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
         if start // 64 % 100 == 0:
-            print(f"teacher {say} {start:,}/{len(texts):,}  {time.monotonic() - began:.0f} s", flush=True)
+            print(f"teacher {name} {start:,}/{len(texts):,}  {time.monotonic() - began:.0f} s", flush=True)
     return vectors
 
 
 def topic_vectors(texts: list[str], num_topics: int) -> Tensor:
-    """Unit LSA vectors of the texts, (N, num_topics) float32: what words stand together in this corpus."""
-    from sklearn.decomposition import TruncatedSVD  # this target alone needs scikit-learn
+    """Return unit LSA vectors of the texts, (N, num_topics) float32: which words occur together in this corpus."""
+    from sklearn.decomposition import TruncatedSVD  # only this target needs scikit-learn
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     words = TfidfVectorizer(sublinear_tf=True, min_df=5, max_df=0.2, stop_words="english", max_features=40_000)
@@ -107,7 +108,7 @@ def topic_vectors(texts: list[str], num_topics: int) -> Tensor:
 
 
 def batches(lengths: np.ndarray, tokens: int, seed: int) -> Iterator[np.ndarray]:
-    """Row indices of step 0, 1, ...: shuffled, alike in length, at most `tokens` padded tokens each."""
+    """Yield the row indices of each step: shuffled, of similar length, at most `tokens` padded tokens."""
     epoch = 0
     while True:
         rng = np.random.default_rng((seed, epoch))
@@ -125,7 +126,7 @@ def batches(lengths: np.ndarray, tokens: int, seed: int) -> Iterator[np.ndarray]
 
 
 def mask_tokens(ids: Tensor, real: Tensor, vocab_size: int) -> tuple[Tensor, Tensor]:
-    """BERT's 15% (80% <mask>, 10% random, 10% kept): inputs and labels, (B, T) int64."""
+    """Mask 15% of the tokens as BERT does (80% <mask>, 10% random, 10% kept): inputs and labels, (B, T) int64."""
     chosen = (torch.rand(ids.shape) < 0.15) & real & (ids >= len(SPECIAL))
     labels = ids.masked_fill(~chosen, IGNORE)
     dice = torch.rand(ids.shape)
@@ -135,7 +136,7 @@ def mask_tokens(ids: Tensor, real: Tensor, vocab_size: int) -> tuple[Tensor, Ten
 
 
 class Student(nn.Module):
-    """RobertaForMaskedLM with linear maps from <s> and the mean into each target's space, dropped after training."""
+    """RobertaForMaskedLM with linear maps from <s> and the mean to each target. The maps are not saved."""
 
     def __init__(self, mlm: RobertaForMaskedLM, widths: list[int]) -> None:
         super().__init__()
@@ -144,7 +145,7 @@ class Student(nn.Module):
         self.from_mean = nn.Linear(mlm.config.hidden_size, sum(widths))
 
     def start_from(self, token_vectors: Tensor) -> None:
-        """Embeddings = the leading principal components of the teacher's token vectors, (V, teacher width)."""
+        """Initialise the embeddings with the principal components of the teacher's token vectors, (V, teacher width)."""
         centred = token_vectors - token_vectors.mean(0)
         _, _, basis = torch.linalg.svd(centred, full_matrices=False)
         basis = basis[: self.mlm.config.hidden_size]
@@ -155,7 +156,7 @@ class Student(nn.Module):
             self.from_mean.weight[: basis.shape[1]].copy_(basis.T)
 
     def forward(self, ids: Tensor, real: Tensor, labels: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(MLM loss, cosine distance from <s>, cosine distance from the mean); ids, real, labels (B, T)."""
+        """Return the MLM loss and the cosine distances from <s> and from the mean. Shapes: ids, real, labels (B, T)."""
         hidden = self.mlm.roberta(ids, attention_mask=real.long()).last_hidden_state
         where = labels != IGNORE
         mlm_loss = F.cross_entropy(self.mlm.lm_head(hidden[where]), labels[where])
@@ -164,13 +165,13 @@ class Student(nn.Module):
         return mlm_loss, self._gap(self.from_start(hidden[:, 0]), target), self._gap(self.from_mean(mean), target)
 
     def _gap(self, guess: Tensor, target: Tensor) -> Tensor:
-        """Cosine distance, summed over the targets."""
+        """Return the cosine distance, summed over the targets."""
         pairs = zip(guess.split(self.widths, -1), target.split(self.widths, -1), strict=True)  # type: ignore[no-untyped-call]
         return torch.stack([1 - F.cosine_similarity(one, other).mean() for one, other in pairs]).sum()
 
 
 def train(student: Student, rows: list[np.ndarray], targets: Tensor, args: argparse.Namespace) -> None:
-    """AdamW, linear warm-up then linear decay to zero, clipping at 1; continues from WORK/last.pt."""
+    """Train with AdamW, linear warm-up and decay, clipping at 1. Continue from WORK/last.pt if it exists."""
     decayed = [p for p in student.parameters() if p.ndim > 1]
     plain = [p for p in student.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}]
@@ -186,7 +187,7 @@ def train(student: Student, rows: list[np.ndarray], targets: Tensor, args: argpa
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         first, spent = state["step"], state["seconds"]
-        print(f"continues at step {first:,}", flush=True)
+        print(f"continuing at step {first:,}", flush=True)
 
     order = batches(np.array([len(row) for row in rows]), args.batch_tokens, args.seed)
     for _ in range(first):
@@ -234,7 +235,7 @@ def train(student: Student, rows: list[np.ndarray], targets: Tensor, args: argpa
 
 
 def save(student: Student, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
-    """RobertaForMaskedLM as float16 safetensors, config and tokenizer."""
+    """Write RobertaForMaskedLM as float16 safetensors, its config and the tokenizer."""
     out.mkdir(parents=True, exist_ok=True)
     student.mlm.half().save_pretrained(out)
     tokenizer.save_pretrained(out)
