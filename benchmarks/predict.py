@@ -4,8 +4,8 @@
     python -m benchmarks.predict --file train.csv.gz [--run RUN_DIR] [--half]
 
 Without a run, the reference recipe is trained on tiny for 20 steps (texts up to 256 tokens). Both read the texts before
-the clock starts and return labels. The pipeline uses the merged export of the run at batch size 64. Each contestant runs
-in its own process, they take turns, and speeds are medians over the rounds.
+the clock starts and return labels. The pipeline uses the merged export of the run at batch size 64. Each contestant has
+its own process, they take turns, and speeds are medians over the rounds.
 """
 
 import argparse

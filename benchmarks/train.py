@@ -4,7 +4,7 @@
     python -m benchmarks.train --model FOLDER --train-file train.csv.gz --steps 200
 
 Each run has its own process, the contestants take turns, and each round has its own seed. Speeds and memory are medians
-over the rounds; accuracies and losses are means and standard deviations on the same validation rows after `steps` steps.
+over the rounds, accuracies and losses means and standard deviations on the same validation rows after `steps` steps.
 Our run then continues for half as many steps, to see when its validation loss reaches the last one of the peer.
 """
 
