@@ -10,11 +10,12 @@ __version__ = "0.1.0"
 
 
 def load_run(*run_dirs: str | Path, base: str | None = None) -> "Classifier":
-    """A trained run as a function: `load_run(RUN_DIR)(["Oil prices rise"])` -> [(label, {label: probability})].
+    """Load a finished run as a function: `load_run(RUN_DIR)(["Oil prices rise"])` -> [(label, {label: probability})].
 
-    Several directories: the mean of their probabilities. `base`: a local copy of the base model, where the run's own
-    can't be had. Raises: ValueError, if there is no finished run; RuntimeError, if the base model can't be had.
+    The probabilities of several runs are averaged. `base` is a local copy of the base model, if the run's own can't be
+    fetched. Raises: ValueError, if there is no finished run; RuntimeError, if the base model can't be fetched.
     """
+    # Imported here, because the other commands need not wait for torch.
     from lora_agnews.inference.classifier import load_classifier, open_run
 
     return load_classifier([open_run(Path(run_dir), base) for run_dir in run_dirs])

@@ -98,7 +98,7 @@ def teacher_vectors(folder: Path, texts: list[str], name: str) -> Tensor:
 
 
 def topic_vectors(texts: list[str], num_topics: int) -> Tensor:
-    """Return unit LSA vectors of the texts, (N, num_topics) float32: which words occur together here."""
+    """Return unit LSA vectors of the texts, (N, num_topics) float32."""
     from sklearn.decomposition import TruncatedSVD  # only this target needs scikit-learn
     from sklearn.feature_extraction.text import TfidfVectorizer
 

@@ -32,11 +32,11 @@ base = transformers.AutoModelForSequenceClassification.from_pretrained(
 model = peft.PeftModel.from_pretrained(base, "this folder").eval()
 ```
 
-Classes: {labels}. The file holds the adapters and the whole head. {notes}
+Classes: {labels}. The file contains the adapters and the whole head. {notes}
 """
 EXACT = "The logits are the trained model's, bit for bit."
 CONVERTED = """\
-{init} takes the adapters' first weights out of the base; on the unchanged base
+{init} takes the initial adapter weights out of the base. On the unchanged base
 they are stored as an adapter of twice the rank, so the logits are equal up to float32 rounding.
 `lora_agnews.model.adapter.load_adapter` returns the trained model bit for bit."""
 ADAPTED_HEAD = """\
@@ -87,20 +87,18 @@ def save_adapter(model: peft.PeftModel, encoder: Encoder, folder: Path) -> None:
     save_file(
         {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
         folder / WEIGHTS,
-        metadata={"lora_agnews": json.dumps(made)},  # one key: their order is random
+        metadata={"lora_agnews": json.dumps(made)},  # a single key, because safetensors writes several in random order
     )
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True, default=str) + "\n")
     source = f'"{encoder.name if encoder.origin.startswith("hub:") else encoder.folder}"'
     imports = "import peft, transformers"
     if encoder.name == SHIPPED:
-        imports, source = (
-            f"{imports}\nfrom lora_agnews.model.encoder import find_encoder",
-            'find_encoder("tiny", None).folder',
-        )
+        imports += "\nfrom lora_agnews.model.encoder import find_encoder"
+        source = 'find_encoder("tiny", None).folder'
     labels = ", ".join(f"{number} {label}" for number, label in enumerate(LABELS))
     about = {"name": encoder.name, "imports": imports, "base": source, "num_labels": len(LABELS), "labels": labels}
     (folder / "README.md").write_text(README.format(**about, notes=notes))
-    (folder / WEIGHTS).chmod((folder / "README.md").stat().st_mode)  # safetensors lets the owner alone read
+    (folder / WEIGHTS).chmod((folder / "README.md").stat().st_mode)  # safetensors makes the file readable for its owner only
 
 
 def load_adapter(folder: Path, encoder: Encoder) -> peft.PeftModel:
