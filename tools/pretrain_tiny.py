@@ -145,7 +145,7 @@ class Student(nn.Module):
         self.from_mean = nn.Linear(mlm.config.hidden_size, sum(widths))
 
     def start_from(self, token_vectors: Tensor) -> None:
-        """Initialise the embeddings with the principal components of the teacher's token vectors, (V, teacher width)."""
+        """Initialise the embeddings with the principal components of the teacher's token vectors."""
         centred = token_vectors - token_vectors.mean(0)
         _, _, basis = torch.linalg.svd(centred, full_matrices=False)
         basis = basis[: self.mlm.config.hidden_size]

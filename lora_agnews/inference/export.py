@@ -86,7 +86,7 @@ def export(run: Run, kind: str, folder: Path, force: bool) -> float:
         about = {"format": kind, "run": name, "difference": largest, "result": result}
         write_atomically(unfinished / MARK, json.dumps(about, indent=2) + "\n")
         for path in unfinished.iterdir():
-            path.chmod((unfinished / MARK).stat().st_mode)  # safetensors makes the file readable for its owner only
+            path.chmod((unfinished / MARK).stat().st_mode)  # safetensors allows the owner only
         before = unfinished.with_name(f"{unfinished.name}.before")
         if folder.exists():
             folder.rename(before)

@@ -98,7 +98,7 @@ def save_adapter(model: peft.PeftModel, encoder: Encoder, folder: Path) -> None:
     labels = ", ".join(f"{number} {label}" for number, label in enumerate(LABELS))
     about = {"name": encoder.name, "imports": imports, "base": source, "num_labels": len(LABELS), "labels": labels}
     (folder / "README.md").write_text(README.format(**about, notes=notes))
-    (folder / WEIGHTS).chmod((folder / "README.md").stat().st_mode)  # safetensors makes the file readable for its owner only
+    (folder / WEIGHTS).chmod((folder / "README.md").stat().st_mode)  # safetensors allows the owner only
 
 
 def load_adapter(folder: Path, encoder: Encoder) -> peft.PeftModel:
