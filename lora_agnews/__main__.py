@@ -16,7 +16,7 @@ from lora_agnews.config.choices import ExportFormat
 from lora_agnews.config.points import Points, expand_points
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import UserError
-from lora_agnews.files import checked_write, output_file
+from lora_agnews.files.atomic import checked_write, output_file
 from lora_agnews.model import plan as planning
 from lora_agnews.results import ranking
 from lora_agnews.results.monitor import MONITOR

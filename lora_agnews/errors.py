@@ -29,6 +29,16 @@ Two ways to train without the hub:
         super().__init__(f"{self.what}.\n{self.WAYS_OUT}")
 
 
+class TrainingDiverged(RuntimeError):
+    """The loss is not finite, or the loss scale of 16-mixed has collapsed: from here on the run learns nothing."""
+
+    def __init__(self, problem: str, step: int) -> None:
+        super().__init__(
+            f"{problem} at step {step}. Use a lower optim.lr, trainer.gradient_clip=1, or trainer.precision=bf16-mixed "
+            "or 32-true"
+        )
+
+
 class RunPruned(Exception):
     """A study stopped the run because other runs had done better at the same step."""
 

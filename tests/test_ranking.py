@@ -10,7 +10,7 @@ import pytest
 
 from lora_agnews.config.compose import compose_config
 from lora_agnews.errors import UserError
-from lora_agnews.files import run_lock
+from lora_agnews.files.locks import run_lock
 from lora_agnews.results.ranking import Row, find_runs, pareto, rank, to_csv
 from lora_agnews.results.record import RunResult, config_hash
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from lora_agnews.training.resume import enter, find_run, resumed_config
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
@@ -26,7 +27,6 @@ from lora_agnews.results.record import RunResult, config_hash
 from lora_agnews.training import fit as training
 from lora_agnews.training.checkpoint import read_checkpoint
 from lora_agnews.training.fit import train_and_test
-from lora_agnews.training.resume import enter, find_run, resumed_config
 from lora_agnews.training.run import run
 from lora_agnews.training.task import LoRAClassifier
 

@@ -1,23 +1,28 @@
 """Hydra's composed values -> a typed, valid configuration, with error messages that name the key and the remedy."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import MISSING
 from pathlib import Path
+from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from lora_agnews.config.keys import CONF, STUDIES, STUDY_RULES
 from lora_agnews.config.messages import describe_syntax_error, suggest, to_user_error
 from lora_agnews.config.overrides import overrides_to_try, parse_overrides
+from lora_agnews.config.rules import config_keys
 from lora_agnews.config.schema import StudyConfig, TrainConfig
 from lora_agnews.errors import UserError
 
+MAX_CONFIG_CHARACTERS = 1 << 20
 ConfigStore.instance().store("schema", TrainConfig)
 ConfigStore.instance().store("study_schema", StudyConfig)
 
@@ -64,13 +69,41 @@ def compose_typed(overrides: list[str]) -> TrainConfig:
 
 
 def load_config_file(path: Path) -> TrainConfig:
-    """Read a run's config.yaml. Raises: UserError, naming the file, if this version cannot use it."""
+    """Read a run's config.yaml. Its texts are taken literally: `${...}` is not an interpolation there.
+
+    Keys that were added after the run get their value `as_before`. Raises: UserError, naming the file, if this version
+    cannot use it.
+    """
     try:
-        values = OmegaConf.load(path)
-        schema = OmegaConf.structured(TrainConfig)
-        return to_config(OmegaConf.merge(schema, values, {"lora": None, "resume": None}))  # type: ignore[arg-type]
-    except (OSError, UnicodeDecodeError, YAMLError, AttributeError, OmegaConfBaseException, UserError) as error:
+        older = OmegaConf.create()
+        for key, spec, _ in config_keys(TrainConfig):
+            if spec.metadata["as_before"] is not MISSING:
+                OmegaConf.update(older, key, spec.metadata["as_before"])
+        schema, saved = OmegaConf.structured(TrainConfig), OmegaConf.create(_read_values(path))
+        return to_config(OmegaConf.merge(schema, older, saved, {"lora": None, "resume": None}))  # type: ignore[arg-type]
+    except (OSError, ValueError, yaml.YAMLError, AttributeError, OmegaConfBaseException) as error:
         raise UserError(f"{path}: not a configuration of this version: {error}") from error
+
+
+def _read_values(path: Path) -> dict[str, Any]:
+    """Read a config.yaml with `${` escaped. Raises: ValueError, if it is not a small mapping without aliases."""
+    with path.open(encoding="utf-8") as stream:
+        text = stream.read(MAX_CONFIG_CHARACTERS + 1)
+    if len(text) > MAX_CONFIG_CHARACTERS or any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+        raise ValueError("a run does not write aliases, nor so much text")
+    values = yaml.safe_load(text)
+    if not isinstance(values, dict):
+        raise ValueError("it is not a mapping")
+    escaped: dict[str, Any] = _escape(values)
+    return escaped
+
+
+def _escape(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _escape(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_escape(item) for item in value]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
 
 
 def compose_study(overrides: Sequence[str]) -> StudyConfig:

@@ -18,7 +18,7 @@ from lora_agnews.config.points import name_run
 from lora_agnews.config.resume import find_run, resumed_config
 from lora_agnews.config.rules import config_keys
 from lora_agnews.config.schema import TrainConfig
-from lora_agnews.errors import UserError
+from lora_agnews.errors import RunLocked, UserError
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class HydraJob:
 def current_job(values: DictConfig) -> Iterator[HydraJob]:
     """Yield the job that Hydra is running, from the values that it passes to train.py.
 
-    If the block raises a UserError, the run never began: the directories that Hydra created for it are removed.
-    Raises: UserError, as `to_config` and `resumed_config`.
+    If the block raises a UserError, the run never began: the directories that Hydra created for it are removed, unless
+    another process is working there. Raises: UserError, as `to_config` and `resumed_config`.
     """
     hydra = HydraConfig.get()
     run_dir = Path(hydra.runtime.output_dir)
@@ -44,6 +44,8 @@ def current_job(values: DictConfig) -> Iterator[HydraJob]:
         if config.resume:
             config = resumed_config(config.resume, hydra.overrides.task)
         yield HydraJob(config, run_dir, Path(hydra.sweep.dir) if hydra.mode == RunMode.MULTIRUN else None)
+    except RunLocked:
+        raise
     except UserError:
         for folder, file in ((run_dir, "train.log"), (run_dir.parent, "multirun.yaml")):
             if [path.name for path in folder.iterdir()] == [file]:

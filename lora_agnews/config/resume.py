@@ -8,7 +8,7 @@ from lora_agnews.config.keys import ALIASES, GROUPS, keys_set_by
 from lora_agnews.config.rules import config_keys, to_override
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import UserError
-from lora_agnews.files import is_worker_rank
+from lora_agnews.files.locks import is_worker_rank
 
 MAY_GROW = "trainer.max_epochs"
 

@@ -30,14 +30,18 @@ def rule(
     choices: Any = (),
     valid: Callable[[Any], bool] | None = None,
     written: str = "",
+    as_before: Any = dataclasses.MISSING,
 ) -> Any:
     """Declare a field without a default: low <= value <= high, above < value < below, or one of `choices`.
 
     None is not checked. A field of several types has its own check, `valid`, and its own description, `written`.
+    A field that was added after version 0.1 declares `as_before`: the value with which a run is as it was without the
+    field. At this value it is left out of the hash of a configuration, and a config.yaml without it gets this value.
     """
     limits = {"low": low, "high": high, "above": above, "below": below}
     choices = tuple(map(str, choices))
-    return field(metadata={"meaning": meaning, "choices": choices, "valid": valid, "written": written, **limits})
+    others = {"valid": valid, "written": written, "as_before": as_before}
+    return field(metadata={"meaning": meaning, "choices": choices, **others, **limits})
 
 
 def config_keys(config: Any, prefix: str = "") -> list[tuple[str, dataclasses.Field[Any], Any]]:

@@ -1,5 +1,6 @@
 """Type, unit and range of every key. The values live in conf/, so no field has a default."""
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -172,8 +173,18 @@ class TrainConfig:
 
 
 def config_hash(config: dict[str, Any]) -> str:
-    """Return 12 hex digits that identify the values of a run. The keys of `logger` do not count."""
-    counted = {key: value for key, value in config.items() if key != "logger"}
+    """Return 12 hex digits that identify the values of a run.
+
+    The keys of `logger` do not count, nor do keys that were added after version 0.1 and have the value `as_before`.
+    """
+    counted = copy.deepcopy({key: value for key, value in config.items() if key != "logger"})
+    for key, spec, _ in config_keys(TrainConfig):
+        section, _, name = key.rpartition(".")
+        values = counted
+        for part in section.split(".") if section else ():
+            values = values.get(part, {})
+        if name in values and values[name] == spec.metadata["as_before"]:
+            del values[name]
     return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:12]
 
 

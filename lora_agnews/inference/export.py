@@ -21,7 +21,7 @@ from lora_agnews.config.choices import ExportFormat
 from lora_agnews.config.rules import to_override
 from lora_agnews.data.source import HUB_NAME, load_test_rows
 from lora_agnews.errors import UserError
-from lora_agnews.files import write_atomically
+from lora_agnews.files.atomic import write_atomically
 from lora_agnews.inference.classifier import Model, Run, silence_transformers
 from lora_agnews.model.adapter import load_with_peft
 from lora_agnews.model.build import load_base

@@ -11,7 +11,7 @@ import numpy as np
 from lora_agnews.data.formats import decode_lines
 from lora_agnews.data.source import Rows, read_texts
 from lora_agnews.errors import UserError
-from lora_agnews.files import output_stream
+from lora_agnews.files.atomic import output_stream
 from lora_agnews.inference.classifier import load_classifier, open_run
 from lora_agnews.labels import LABELS, label_key
 from lora_agnews.terminal import console

@@ -13,7 +13,7 @@ from typing import Any
 from lora_agnews.config.rules import config_keys, to_override
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import UserError
-from lora_agnews.files import is_locked
+from lora_agnews.files.locks import is_locked
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.results.record import RESULT_FILE, RunResult, Status
 

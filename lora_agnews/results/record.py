@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from lora_agnews.config.schema import TrainConfig, config_hash
-from lora_agnews.files import write_atomically
+from lora_agnews.files.atomic import write_atomically
 
 RESULT_FILE, CONFIG_FILE, METRICS_FILE = "result.json", "config.yaml", "metrics.csv"
 PACKAGES = (

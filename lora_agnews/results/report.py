@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 from lora_agnews.config.compose import compose_config
 from lora_agnews.config.messages import quote
 from lora_agnews.config.rules import config_keys, to_override
-from lora_agnews.files import write_atomically
+from lora_agnews.files.atomic import write_atomically
 from lora_agnews.results import plots
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.results.plots import escape, to_html

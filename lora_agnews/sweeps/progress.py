@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import RunLocked
-from lora_agnews.files import write_atomically
+from lora_agnews.files.atomic import write_atomically
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.results.ranking import Row, Run, find_runs, rank, to_csv, to_table
 from lora_agnews.results.record import RESULT_FILE, RunResult, Status

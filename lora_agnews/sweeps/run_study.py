@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from lora_agnews.config.schema import StudyConfig
-from lora_agnews.files import file_lock
+from lora_agnews.files.locks import file_lock
 from lora_agnews.results.report import write_report
 from lora_agnews.sweeps.progress import SweepProgress, conclude
 from lora_agnews.sweeps.study import TURN_FILE, Study

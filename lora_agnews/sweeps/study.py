@@ -27,7 +27,7 @@ from lora_agnews.config.points import name_run
 from lora_agnews.config.rules import to_override
 from lora_agnews.config.schema import StudyConfig, TrainConfig
 from lora_agnews.errors import RunLocked, RunPruned, UserError
-from lora_agnews.files import file_lock
+from lora_agnews.files.locks import file_lock
 from lora_agnews.model.plan import plan, predict
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.results.record import Status

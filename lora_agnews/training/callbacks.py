@@ -1,23 +1,23 @@
 """Callbacks of a run: throughput, the progress bar, and the end of a run that a study prunes."""
 
-import resource
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import lightning as L
+import psutil
 import torch
 from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
 from lightning.pytorch.trainer.states import TrainerFn
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from lora_agnews.errors import RunPruned
+from lora_agnews.errors import RunPruned, TrainingDiverged
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.terminal import console
 
-ShouldPrune = Callable[[int, float], bool]  # step, monitored metric -> whether to stop the run
+ShouldPrune = Callable[[int, float], bool]  # number of the validation, monitored metric -> whether to stop the run
 SECONDS_BETWEEN_REFRESHES = 1.0
 
 
@@ -25,13 +25,45 @@ class PruningCallback(L.Callback):
     """Stops the run with RunPruned if `should_prune` says so after a validation."""
 
     def __init__(self, should_prune: ShouldPrune) -> None:
-        self.should_prune = should_prune
+        self.should_prune, self.validations = should_prune, 0
 
     def on_validation_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         if trainer.state.fn != TrainerFn.FITTING:
             return
-        if self.should_prune(trainer.global_step, float(trainer.callback_metrics[MONITOR.key])):
+        self.validations += 1
+        if self.should_prune(self.validations, float(trainer.callback_metrics[MONITOR.key])):
             raise RunPruned
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"validations": self.validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.validations = state_dict["validations"]
+
+
+class ValidationSchedule(L.Callback):
+    """Validates every `every` batches of an epoch, after its last batch, and after the last step of the run.
+
+    Lightning decides after each batch by `trainer.val_check_batch`, which this callback sets for that batch.
+    """
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+
+    def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        # A resumed run asks first whether the batch before its checkpoint was validated.
+        self._decide(trainer, trainer.fit_loop.epoch_loop.batch_progress.current.ready - 1)
+
+    def on_train_batch_start(self, trainer: L.Trainer, task: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        self._decide(trainer, batch_idx)
+
+    def _decide(self, trainer: L.Trainer, batch_idx: int) -> None:
+        done = batch_idx + 1
+        ends_epoch = done == trainer.num_training_batches
+        ends_step = ends_epoch or done % trainer.accumulate_grad_batches == 0
+        ends_run = ends_step and trainer.global_step + 1 == trainer.max_steps
+        validates = done % self.every == 0 or ends_epoch or ends_run
+        trainer.val_check_batch = 1 if validates else int(trainer.num_training_batches) + 1
 
 
 class ProgressBar(LightningProgressBar):
@@ -132,20 +164,62 @@ class ProgressBar(LightningProgressBar):
         self.progress, self.tasks = None, {}
 
 
+class SkippedSteps(L.Callback):
+    """Counts the steps that 16-mixed skips because of overflow, and ends a run whose loss scale has collapsed."""
+
+    SMALLEST_SCALE = 1.0  # it starts at 65,536 and is halved by each skipped step; a healthy run stays in the thousands
+
+    def __init__(self) -> None:
+        self.executed = 0
+
+    def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        self.executed = self.executed or trainer.global_step  # checkpoints of version 0.1 do not have the number
+        for optimizer in trainer.optimizers:
+            optimizer.register_step_post_hook(self._count)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        if scaler is not None and scaler.get_scale() < self.SMALLEST_SCALE:
+            raise TrainingDiverged(f"the loss scale of 16-mixed fell to {scaler.get_scale():.0e}", trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"executed": self.executed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.executed = state_dict["executed"]
+
+    def _count(self, *_: Any) -> None:
+        self.executed += 1
+
+
+def peak_memory_of_process() -> int:
+    """Return the peak memory of this process in bytes. psutil knows the peak on Windows only."""
+    peak = getattr(psutil.Process().memory_info(), "peak_wset", None)
+    if peak is not None:
+        return int(peak)
+    import resource  # does not exist on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 class Stopwatch(L.Callback):
-    """Measures the wall time of training without validation, and the rows and tokens that were processed in it."""
+    """Measures the wall time of training without validation, and the rows and tokens that were processed in it.
+
+    `began` is the time.perf_counter() at which the run of this process began.
+    """
 
     state_key = "Stopwatch"  # the name of its state in checkpoints, also if the class is renamed
 
-    def __init__(self) -> None:
+    def __init__(self, began: float, earlier_total: float) -> None:
+        self.began, self.earlier_total = began, earlier_total
         self.seconds = self.paused_at = self.began_at = self.earlier_seconds = 0.0
         self.samples = 0
         self.tokens: Tensor | int = 0
 
     def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         self.began_at = time.perf_counter() - self.earlier_seconds
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
+        if trainer.strategy.root_device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(trainer.strategy.root_device)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -165,22 +239,21 @@ class Stopwatch(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         seconds = time.perf_counter() - self.began_at
-        return {"seconds": seconds, "samples": self.samples, "tokens": int(self.tokens)}
+        total = self.earlier_total + time.perf_counter() - self.began
+        return {"seconds": seconds, "total": total, "samples": self.samples, "tokens": int(self.tokens)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.earlier_seconds = self.seconds = state_dict["seconds"]
         self.samples, self.tokens = state_dict["samples"], state_dict["tokens"]
 
-    def throughput(self, steps: int) -> dict[str, float]:
-        """Return samples, steps and real tokens per second of training, and peak memory in bytes.
+    def throughput(self, steps: int, device: torch.device) -> dict[str, float]:
+        """Return samples, steps and real tokens per second of training, and the peak memory in bytes.
 
-        The memory is that of the GPU or, on a CPU, of the process.
+        The memory is that of the run's GPU or, on another device, of the process.
         """
         seconds = max(self.seconds, 1e-9)
-        if torch.cuda.is_available():
-            peak = torch.cuda.max_memory_allocated()
-        else:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        on_gpu = device.type == "cuda"
+        peak = torch.cuda.max_memory_allocated(device) if on_gpu else peak_memory_of_process()
         return {
             "samples_per_second": self.samples / seconds,
             "steps_per_second": steps / seconds,

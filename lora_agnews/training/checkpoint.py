@@ -1,6 +1,7 @@
 """Checkpoints: written atomically where an exact resume is possible, and checked when they are read."""
 
 import os
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -21,7 +22,7 @@ LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
 
 class Checkpoints(Checkpoint):
-    """Writes last.ckpt every `every` steps and after each validation and epoch, keeps the one before, and best.ckpt.
+    """Writes last.ckpt every `every` steps and after each validation, keeps the one before it, and best.ckpt.
 
     No checkpoint is written at these moments, because Lightning would not resume at the same place:
     - from the last batch before a validation until the validation has ended,
@@ -35,14 +36,13 @@ class Checkpoints(Checkpoint):
     def __init__(self, folder: Path, every: int, identity: dict[str, str]) -> None:
         self.folder, self.every, self.identity = folder, every, identity
         self.best_score, self.saved_at = MONITOR.worst, 0
-        self.random_state: dict[str, Any] | None = None  # of the checkpoint that is being resumed
+        self.random_states: Any = None  # of the checkpoint that is being resumed; see `_random_states`
         self.stopping = False
         self.handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        if self.random_state is not None:
-            torch.set_rng_state(self.random_state["cpu"])
-            torch.cuda.set_rng_state_all(self.random_state["cuda"])
+        if self.random_states is not None:
+            _set_random_state(self.random_states, trainer)
         if threading.current_thread() is threading.main_thread():
             self.handlers = {each: signal.signal(each, self._on_signal) for each in (signal.SIGINT, signal.SIGTERM)}
 
@@ -58,10 +58,6 @@ class Checkpoints(Checkpoint):
         logged = trainer.global_step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]  # after this hook
         if stepped and not logged and done % validated_every:
             self._save_last(trainer)
-
-    def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        if self.saved_at != trainer.global_step:  # no validation at its end: save at the next opportunity
-            self.saved_at = -self.every
 
     def on_validation_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         if trainer.state.fn != TrainerFn.FITTING:
@@ -85,13 +81,13 @@ class Checkpoints(Checkpoint):
 
     def on_save_checkpoint(self, trainer: L.Trainer, task: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["run"] = self.identity
-        checkpoint["random"] = {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+        checkpoint["random"] = _random_states(trainer)
         checkpoint["best_score"] = self.best_score
         rows = self.folder.parent / METRICS_FILE
         checkpoint["metrics_rows"] = len(rows.read_bytes().splitlines()) - 1 if rows.exists() else 0
 
     def on_load_checkpoint(self, trainer: L.Trainer, task: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        self.random_state = checkpoint["random"]
+        self.random_states = checkpoint["random"]
         # Version 0.1 called it best_accuracy.
         self.best_score = checkpoint["best_score"] if "best_score" in checkpoint else checkpoint["best_accuracy"]
         self.saved_at = checkpoint["global_step"]
@@ -104,10 +100,7 @@ class Checkpoints(Checkpoint):
             logger.save()
         last = self.folder / LAST
         if last.exists() and trainer.is_global_zero:
-            kept = self.folder / f".{PREVIOUS}"
-            kept.unlink(missing_ok=True)
-            os.link(last, kept)
-            kept.replace(self.folder / PREVIOUS)
+            _link_or_copy(last, self.folder / PREVIOUS)
         self._save(trainer, LAST)
         self.saved_at = trainer.global_step
         if self.stopping:
@@ -134,11 +127,62 @@ class Checkpoints(Checkpoint):
         self.handlers = {}
 
 
+def _random_states(trainer: L.Trainer) -> list[dict[str, torch.Tensor]]:
+    """Return the random state of each process of the run: of the CPU and, on a GPU, of the process' own device."""
+    own = {"cpu": torch.get_rng_state()}
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        own["cuda"] = torch.cuda.get_rng_state(device)
+    if trainer.world_size == 1:
+        return [own]
+    states: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(states, own)
+    return states
+
+
+def _set_random_state(states: Any, trainer: L.Trainer) -> None:
+    """Continue the random numbers of this process, or say that the resumed run can't be exact.
+
+    Version 0.1 stored the states of the first process: a CPU state, and a list with one state per visible GPU.
+    """
+    device, rank = trainer.strategy.root_device, trainer.global_rank
+    if isinstance(states, dict):
+        visible = states["cuda"]
+        cuda = {"cuda": visible[device.index or 0]} if len(visible) > (device.index or 0) else {}
+        states = [{"cpu": states["cpu"]} | cuda]
+    if rank >= len(states) or trainer.world_size < len(states) or ("cuda" in states[rank]) != (device.type == "cuda"):
+        console.note(
+            "the checkpoint was written on other devices: the run continues from it, but dropout draws other random "
+            "numbers, so it will not end exactly as it would have there"
+        )
+    if rank < len(states):
+        torch.set_rng_state(states[rank]["cpu"])
+        if device.type == "cuda" and "cuda" in states[rank]:
+            torch.cuda.set_rng_state(states[rank]["cuda"], device)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Give `target` the content of `source`, atomically. It is copied where the file system has no hard links."""
+    unfinished = target.with_name(f".{target.name}")
+    unfinished.unlink(missing_ok=True)
+    try:
+        os.link(source, unfinished)
+    except OSError:
+        shutil.copyfile(source, unfinished)
+    unfinished.replace(target)
+
+
 def run_identity(config: TrainConfig, data: str, weights: str) -> dict[str, str]:
     """Return what must be the same for a checkpoint to be resumed: configuration, training data and base weights."""
     values = config.to_dict()
     values["trainer"]["max_epochs"] = "may grow"
     return {"config": config_hash(values), "data": data, "model": weights}
+
+
+def seconds_before(checkpoint: dict[str, Any]) -> float:
+    """Return the wall time of a run until a checkpoint, in all its processes. Version 0.1 stored only the training."""
+    stopwatch = checkpoint.get("callbacks", {}).get("Stopwatch", {})
+    return float(stopwatch.get("total", stopwatch.get("seconds", 0.0)))
 
 
 def read_checkpoint(path: Path, identity: dict[str, str]) -> dict[str, Any]:

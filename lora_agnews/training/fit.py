@@ -22,9 +22,10 @@ from lora_agnews.model.build import (
 )
 from lora_agnews.model.encoder import Encoder
 from lora_agnews.model.lora import LoraSpec
+from lora_agnews.training.callbacks import Stopwatch
 from lora_agnews.training.checkpoint import BEST
 from lora_agnews.training.task import LoRAClassifier
-from lora_agnews.training.trainer import stopped_early, stopwatch_of
+from lora_agnews.training.trainer import skipped_steps, stopped_early
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,10 @@ def prepare(config: TrainConfig, encoder: Encoder, predicted: Budget) -> Parts:
     return Parts(data, model, read_architecture_folder(encoder.name, encoder.folder), task)
 
 
-def fit(parts: Parts, trainer: L.Trainer, checkpoint: Path | None, compile_model: bool) -> FitResult:
-    """Train from the start, or from a checkpoint.
+def fit(
+    parts: Parts, trainer: L.Trainer, stopwatch: Stopwatch, checkpoint: Path | None, compile_model: bool
+) -> FitResult:
+    """Train from the start, or from a checkpoint, with the stopwatch that is among the trainer's callbacks.
 
     Raises: RunPruned, if a study stops the run; BudgetExceeded, if a callback unfroze too much; KeyboardInterrupt, once
     a checkpoint is written.
@@ -84,12 +87,12 @@ def fit(parts: Parts, trainer: L.Trainer, checkpoint: Path | None, compile_model
     if compile_model:
         parts.model.compile(dynamic=True)  # in place, so that the names in checkpoints stay
     trainer.fit(parts.task, parts.data, ckpt_path=checkpoint, weights_only=True)
-    stopwatch = stopwatch_of(trainer)
+    speed = stopwatch.throughput(trainer.global_step, trainer.strategy.root_device)
     return FitResult(
         metrics={**parts.task.best, "train/loss": parts.task.epoch_loss},
         confusion=parts.task.best_confusion,
         budget=parts.task.budget,
-        throughput=stopwatch.throughput(trainer.global_step),
+        throughput=speed | {"skipped_steps": skipped_steps(trainer)},
         seconds=stopwatch.seconds,
         stopped_early=stopped_early(trainer),
     )

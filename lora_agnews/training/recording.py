@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lora_agnews.config.schema import TrainConfig
-from lora_agnews.errors import BudgetExceeded, FetchError, RunPruned, UserError
+from lora_agnews.errors import BudgetExceeded, FetchError, RunPruned, TrainingDiverged, UserError
 from lora_agnews.results.record import RunResult, Status, environment
 from lora_agnews.terminal import console
 
@@ -36,12 +36,12 @@ def recorded(config: TrainConfig, run_dir: Path, previous: RunResult | None) -> 
     except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
         result.status, result.error = Status.INTERRUPTED, INTERRUPTED
     except Exception as error:
-        kind = "" if type(error) in (RuntimeError, FetchError) else f"{type(error).__name__}: "
+        kind = "" if type(error) in (RuntimeError, FetchError, TrainingDiverged) else f"{type(error).__name__}: "
         result.status, result.error = Status.FAILED, f"{kind}{error}"
         log.exception("the run failed")
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             console.print_exception()
-    result.seconds["total"] = time.perf_counter() - began
+    result.seconds["total"] = result.seconds.get("earlier", 0.0) + time.perf_counter() - began
     result.save(run_dir)
     if not result.succeeded:
         console.print_error(f"{result.error}\nrun directory: {run_dir} (train.log has the details)")

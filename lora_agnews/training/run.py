@@ -9,7 +9,7 @@ from lora_agnews.budget import Budget
 from lora_agnews.config.resume import find_run
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import UserError
-from lora_agnews.files import is_worker_rank, run_lock
+from lora_agnews.files.locks import is_worker_rank, run_lock
 from lora_agnews.model.encoder import find_encoder, weights_id
 from lora_agnews.model.plan import notes, predict, remedies
 from lora_agnews.results.record import RunResult, Status
@@ -45,31 +45,34 @@ def _run(
     checkpoint = find_run(config.resume)[1] if config.resume else None
     if config.resume:
         console.note(f"continuing from {checkpoint or 'the beginning: there is no checkpoint yet'}")
+    began = time.perf_counter()
     with recorded(config, run_dir, previous) as result:
         budget = _check_budget(config, result)
         encoder = find_encoder(config.model.name, config.model.revision)
         # Importing torch takes seconds, which a run that ends here need not wait for.
         from lora_agnews.model.adapter import save_adapter
         from lora_agnews.results.figures import draw_run
-        from lora_agnews.training.checkpoint import read_checkpoint, run_identity
+        from lora_agnews.training.callbacks import Stopwatch
+        from lora_agnews.training.checkpoint import read_checkpoint, run_identity, seconds_before
         from lora_agnews.training.fit import fit, prepare, test
         from lora_agnews.training.tracking import open_tracking
         from lora_agnews.training.trainer import build_trainer
 
-        began = time.perf_counter()
+        imported = time.perf_counter()
         parts = prepare(config, encoder, budget)
         result.data = {"model": encoder.origin, **parts.data.describe()}
         identity = run_identity(config, parts.data.fingerprint(), weights_id(encoder))
-        metrics_rows = read_checkpoint(checkpoint, identity)["metrics_rows"] if checkpoint else None
+        saved = read_checkpoint(checkpoint, identity) if checkpoint else {}
+        result.seconds["earlier"] = seconds_before(saved)
         tables.show_budget(budget, encoder.name)
         tables.show_data(result.data)
         result.save(run_dir)
-        result.seconds["setup"] = time.perf_counter() - began
-        with open_tracking(run_dir, config.logger, result.config, metrics_rows) as tracking:
-            loggers = tracking.loggers
-            trainer = build_trainer(config.trainer, run_dir, parts.batches, loggers, identity, should_prune)
+        result.seconds["setup"] = time.perf_counter() - imported
+        with open_tracking(run_dir, config.logger, result.config, saved.get("metrics_rows")) as tracking:
+            stopwatch, loggers = Stopwatch(began, result.seconds["earlier"]), tracking.loggers
+            trainer = build_trainer(config.trainer, run_dir, parts.batches, loggers, identity, stopwatch, should_prune)
             result.environment |= {"precision": trainer.precision, "device": str(trainer.strategy.root_device)}
-            fitted = fit(parts, trainer, checkpoint, config.trainer.compile)
+            fitted = fit(parts, trainer, stopwatch, checkpoint, config.trainer.compile)
             result.budget = fitted.budget.to_dict()
             result.metrics, result.confusion = fitted.metrics, fitted.confusion
             result.throughput, result.seconds["train"] = fitted.throughput, fitted.seconds

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lora_agnews.budget import Budget, recount, trainable_parameters
-from lora_agnews.errors import BudgetExceeded
+from lora_agnews.errors import BudgetExceeded, TrainingDiverged
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.training.metrics import ClassificationMetrics
 from lora_agnews.training.optimizers import build_optimizer, build_schedule
@@ -50,11 +50,11 @@ class LoRAClassifier(L.LightningModule):
 
     def on_fit_start(self) -> None:
         self.check_budget()
+        if self.global_rank:  # each device draws its own dropout
+            torch.manual_seed(torch.initial_seed() + self.global_rank)
 
     def on_train_start(self) -> None:
         self.check_budget()
-        if self.global_rank:  # each device draws its own dropout
-            torch.manual_seed(torch.initial_seed() + self.global_rank)
 
     def on_train_epoch_start(self) -> None:
         self.check_budget()
@@ -82,11 +82,20 @@ class LoRAClassifier(L.LightningModule):
         return loss
 
     def on_train_epoch_end(self) -> None:
-        sums = torch.stack([self.loss_sum, self.loss_sum.new_tensor(self.rows_seen)])
-        loss, rows = self.trainer.strategy.reduce(sums, reduce_op="sum")  # over all devices
+        loss, rows = self._sums_of_all_devices()
         self.epoch_loss = round(float(loss / rows), 6)
+        if not math.isfinite(self.epoch_loss):
+            raise TrainingDiverged(
+                f"the training loss of epoch {self.current_epoch + 1} is not finite", self.global_step
+            )
         self.log("train/loss_epoch", self.epoch_loss)
         self.loss_sum, self.rows_seen = torch.tensor(0.0), 0
+
+    def _sums_of_all_devices(self) -> Tensor:
+        """Return the sum of the training losses and the number of rows of the current epoch, (2,) float32."""
+        sums = torch.stack([self.loss_sum, self.loss_sum.new_tensor(self.rows_seen)])
+        reduced: Tensor = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        return reduced
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         self._evaluate(batch)
@@ -121,9 +130,10 @@ class LoRAClassifier(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         trained = trainable_parameters(self)
+        sums = self._sums_of_all_devices()
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
         checkpoint |= {"best": self.best, "best_confusion": self.best_confusion, "epoch_loss": self.epoch_loss}
-        checkpoint["train_loss"] = (self.loss_sum, self.rows_seen)
+        checkpoint["train_loss"] = (sums[0], int(sums[1]))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raises: ValueError, if the checkpoint does not contain exactly what this model trains."""
@@ -136,4 +146,5 @@ class LoRAClassifier(L.LightningModule):
             )
         self.best, self.epoch_loss = checkpoint["best"], checkpoint["epoch_loss"]
         self.best_confusion = checkpoint.get("best_confusion", [])  # version 0.1 did not store it
-        self.loss_sum, self.rows_seen = checkpoint["train_loss"]
+        if self.global_rank == 0:  # the sums of all devices
+            self.loss_sum, self.rows_seen = checkpoint["train_loss"]

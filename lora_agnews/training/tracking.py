@@ -1,18 +1,16 @@
 """Where the metrics of a run go: metrics.csv and W&B."""
 
-import csv
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.loggers import Logger, WandbLogger
 
 from lora_agnews.config.schema import LoggerConfig
 from lora_agnews.results.record import METRICS_FILE, RunResult
+from lora_agnews.training.metrics_file import MetricsFile
 from lora_agnews.training.wandb_run import existing_wandb_run, open_wandb
 
 
@@ -58,7 +56,7 @@ def open_tracking(
         config=config,
         **existing_wandb_run(run_dir if metrics_rows is not None else None),
     )
-    metrics = _open_metrics(run_dir, metrics_rows)
+    metrics = MetricsFile(run_dir / METRICS_FILE, metrics_rows or 0)
     tracking.loggers.append(metrics)
     if tracking.wandb_run is not None:
         tracking.loggers.append(WandbLogger(experiment=tracking.wandb_run, log_model=False))
@@ -72,24 +70,6 @@ def open_tracking(
         yield tracking
         failed = False
     finally:
-        metrics.finalize("success")
-        (run_dir / "hparams.yaml").unlink(missing_ok=True)  # Lightning's copy of what config.yaml contains
+        metrics.save()
         if tracking.wandb_run is not None:
             tracking.wandb_run.finish(exit_code=int(failed))
-
-
-def _open_metrics(run_dir: Path, metrics_rows: int | None) -> CSVLogger:
-    """Open metrics.csv. Lightning's logger starts an empty file, so the rows to keep are added to it again."""
-    kept: list[dict[str, str]] = []
-    if metrics_rows is not None and (run_dir / METRICS_FILE).exists():
-        with (run_dir / METRICS_FILE).open(newline="") as stream:
-            rows = islice(csv.DictReader(stream), metrics_rows)
-            kept = [{key: value for key, value in row.items() if value} for row in rows]
-    metrics = CSVLogger(run_dir, name="", version="")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Experiment logs directory .* exists and is not empty")
-        experiment = metrics.experiment  # a dummy on all devices except the first
-        if kept:
-            experiment.metrics += kept
-    metrics.save()
-    return metrics

@@ -11,7 +11,14 @@ from lora_agnews.config.choices import Precision
 from lora_agnews.config.schema import TrainerConfig
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.terminal import console
-from lora_agnews.training.callbacks import ProgressBar, PruningCallback, ShouldPrune, Stopwatch
+from lora_agnews.training.callbacks import (
+    ProgressBar,
+    PruningCallback,
+    ShouldPrune,
+    SkippedSteps,
+    Stopwatch,
+    ValidationSchedule,
+)
 from lora_agnews.training.checkpoint import Checkpoints
 
 LOG_POINTS_PER_EPOCH, MAX_STEPS_BETWEEN_LOGS = 50, 50
@@ -23,18 +30,23 @@ def build_trainer(
     batches: int,
     loggers: list[Logger],
     identity: dict[str, str],
+    stopwatch: Stopwatch,
     should_prune: ShouldPrune | None,
 ) -> L.Trainer:
     """Build the Trainer of a run whose epochs have this number of batches.
 
     `identity` is stored in each checkpoint; see `run_identity`. `should_prune` may stop the run after a validation.
     """
-    callbacks: list[L.Callback] = [Stopwatch()]
+    between = _batches_between_validations(config, batches)
+    callbacks: list[L.Callback] = [stopwatch, SkippedSteps(), ValidationSchedule(between)]
     callbacks.append(Checkpoints(run_dir / "checkpoints", config.checkpoint_every, identity))
     callbacks += [PruningCallback(should_prune)] if should_prune else []
     callbacks.append(ProgressBar())
     if config.early_stopping_patience:
-        callbacks.append(EarlyStopping(MONITOR.key, mode=MONITOR.mode, patience=config.early_stopping_patience))
+        patience = config.early_stopping_patience
+        # With False it looks at every validation. Left to itself, it would take an interval of one batch for one epoch.
+        early = EarlyStopping(MONITOR.key, mode=MONITOR.mode, patience=patience, check_on_train_epoch_end=False)
+        callbacks.append(early)
     return L.Trainer(
         accelerator=config.accelerator,
         devices=config.devices,
@@ -43,7 +55,7 @@ def build_trainer(
         precision=_available_precision(config),  # type: ignore[arg-type]
         max_epochs=config.max_epochs,
         max_steps=config.max_steps or -1,
-        val_check_interval=_batches_between_validations(config, batches),
+        val_check_interval=between,
         gradient_clip_val=config.gradient_clip or None,
         accumulate_grad_batches=config.accumulate,
         deterministic=config.deterministic,
@@ -64,9 +76,10 @@ def steps_between_logs(batches: int) -> int:
     return min(MAX_STEPS_BETWEEN_LOGS, max(2, batches // LOG_POINTS_PER_EPOCH))
 
 
-def stopwatch_of(trainer: L.Trainer) -> Stopwatch:
-    """Return the stopwatch among the callbacks."""
-    return next(each for each in trainer.callbacks if isinstance(each, Stopwatch))  # type: ignore[attr-defined]
+def skipped_steps(trainer: L.Trainer) -> int:
+    """Return the number of optimizer steps that 16-mixed skipped because of overflow."""
+    counter = next(each for each in trainer.callbacks if isinstance(each, SkippedSteps))  # type: ignore[attr-defined]
+    return trainer.global_step - counter.executed
 
 
 def stopped_early(trainer: L.Trainer) -> bool:
@@ -77,10 +90,7 @@ def stopped_early(trainer: L.Trainer) -> bool:
 
 def _batches_between_validations(config: TrainerConfig, batches: int) -> int:
     between = max(1, round(config.val_check_interval * batches))
-    between = min(batches, -(-between // config.accumulate) * config.accumulate)  # a multiple of optimizer steps
-    if config.max_steps:  # a run too short for a validation would have no best checkpoint
-        between = min(between, config.max_steps * config.accumulate)
-    return between
+    return min(batches, -(-between // config.accumulate) * config.accumulate)  # a multiple of optimizer steps
 
 
 def _available_precision(config: TrainerConfig) -> str:

@@ -1,16 +1,20 @@
-"""Write files atomically, report paths that cannot be written, and decide which process may write where."""
+"""Write files atomically, and report paths that cannot be written."""
 
-import fcntl
+import glob
 import os
+import socket
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from errno import EISDIR
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
-from lora_agnews.errors import RunLocked, UserError
+import psutil
+
+from lora_agnews.errors import UserError
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -21,14 +25,42 @@ def write_atomically(path: Path, text: str) -> None:
 
 @contextmanager
 def atomic_writer(path: Path) -> Iterator[TextIO]:
-    """Open a text stream that becomes the file when the block ends. An exception in the block leaves no file."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    """Open a text stream that becomes the file when the block ends. An exception in the block leaves no file.
+
+    The text is written to a temporary file with an unpredictable name in the same directory, and is on the disk before
+    the file is renamed.
+    """
+    _remove_leftovers(path)
+    descriptor, name = tempfile.mkstemp(prefix=_temporary_prefix(path) + f"{os.getpid()}-", dir=path.parent)
+    unfinished = Path(name)
     try:
-        with unfinished.open("w", encoding="utf-8", newline="") as stream:
+        with open(descriptor, "w", encoding="utf-8", newline="") as stream:  # noqa: PTH123  # an open descriptor
             yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        unfinished.chmod(0o666 & ~_umask())
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _temporary_prefix(path: Path) -> str:
+    return f".{path.name}.{socket.gethostname()}-"
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary files of processes of this machine that were killed while they wrote `path`."""
+    for leftover in path.parent.glob(f"{glob.escape(_temporary_prefix(path))}*"):
+        process = leftover.name.removeprefix(_temporary_prefix(path)).partition("-")[0]
+        if process.isdigit() and not psutil.pid_exists(int(process)):
+            leftover.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """Return the process' mask for new files; mkstemp ignores it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 @contextmanager
@@ -67,41 +99,3 @@ def output_file(path: Path) -> Iterator[TextIO]:
             writer = path.open("w", encoding="utf-8") if special else atomic_writer(path.resolve())
             stream = stack.enter_context(writer)
         yield stream
-
-
-def is_worker_rank() -> bool:
-    """Whether Lightning started this process for a further device of a run. Only the first process writes files."""
-    return int(os.environ.get("LOCAL_RANK", 0)) > 0
-
-
-@contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
-    """Lock a run directory for this process. The lock is released when the process exits, however it exits.
-
-    Raises: RunLocked, if another process holds the lock.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise RunLocked(f"{folder}: another process is working on this run") from error
-    finally:
-        os.close(descriptor)
-
-
-def is_locked(folder: Path) -> bool:
-    """Whether some process holds the lock of a run directory."""
-    try:
-        with run_lock(folder):
-            return False
-    except RunLocked:
-        return True
-
-
-@contextmanager
-def file_lock(path: Path) -> Iterator[Callable[[], None]]:
-    """Hold the lock of a file, after waiting for other processes. Yields a function that releases it early."""
-    with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield lambda: fcntl.flock(stream, fcntl.LOCK_UN)

@@ -1,0 +1,57 @@
+"""Locks between processes: of a run directory, and of a file.
+
+They are the kernel's locks, so a lock is released when its process exits, however it exits. On a file system without
+such locks, `filelock` uses a file that names the host and the process of its owner.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from lora_agnews.errors import RunLocked
+
+LOCK_FILE = ".lock"
+
+
+def is_worker_rank() -> bool:
+    """Whether Lightning started this process for a further device of a run. Only the first process writes files."""
+    return int(os.environ.get("LOCAL_RANK", 0)) > 0
+
+
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Lock a run directory for this process. The lock is released when the process exits, however it exits.
+
+    Raises: RunLocked, if another process holds the lock.
+    """
+    lock = FileLock(folder / LOCK_FILE)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise RunLocked(f"{folder}: another process is working on this run") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether some process holds the lock of a run directory. Creates no file."""
+    if not (folder / LOCK_FILE).exists():
+        return False
+    try:
+        with run_lock(folder):
+            return False
+    except RunLocked:
+        return True
+
+
+@contextmanager
+def file_lock(path: Path) -> Iterator[Callable[[], None]]:
+    """Hold the lock of a file, after waiting for other processes. Yields a function that releases it early."""
+    lock = FileLock(path)
+    with lock:
+        yield lambda: lock.release(force=True)
