@@ -22,6 +22,9 @@ def find_run(resume: str) -> tuple[Path, Path | None]:
         raise UserError(f"resume={resume}: no run lies there (no config.yaml); give a run directory such as runs/NAME")
     if path.suffix == ".ckpt" and not path.is_file():
         raise UserError(f"resume={resume}: no such file; there are {_checkpoints(run_dir)}")
+    previous = run_dir / "checkpoints" / "previous.ckpt"
+    if not checkpoint.is_file() and previous.is_file():
+        raise UserError(f"resume={resume}: last.ckpt is missing; to continue from the one before it: resume={previous}")
     return run_dir, checkpoint if checkpoint.is_file() else None
 
 

@@ -47,6 +47,8 @@ def is_locked(folder: Path) -> bool:
             return False
     except RunLocked:
         return True
+    except OSError:  # a directory of somebody else
+        return False
 
 
 @contextmanager

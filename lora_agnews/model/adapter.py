@@ -1,5 +1,6 @@
 """Save a trained model as a folder that plain PEFT loads on the base model, head included, and load it again."""
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -83,9 +84,10 @@ def save_adapter(model: peft.PeftModel, encoder: Encoder, folder: Path) -> None:
         config["modules_to_save"] = sorted({"classifier" if "classifier." in layer else layer for layer in head})
     folder.mkdir(parents=True, exist_ok=True)
     weights = hash_weights(encoder.folder)
-    made = {"init": init, "alpha": alpha, "labels": LABELS, "base": weights}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    made = {"init": init, "alpha": alpha, "labels": LABELS, "base": weights, "hash": _hash(tensors)}
     save_file(
-        {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
+        tensors,
         folder / WEIGHTS,
         metadata={"lora_agnews": json.dumps(made)},  # a single key, because safetensors writes several in random order
     )
@@ -111,7 +113,8 @@ def load_adapter(folder: Path, encoder: Encoder) -> peft.PeftModel:
         with safe_open(folder / WEIGHTS, "pt") as file:
             names = set(file.keys())
             made = json.loads((file.metadata() or {})["lora_agnews"])
-            whole = all(bool(file.get_tensor(name).isfinite().all()) for name in names)
+            tensors = {name: file.get_tensor(name) for name in names}
+            whole = all(bool(tensor.isfinite().all()) for tensor in tensors.values())
     except (OSError, KeyError, SafetensorError) as error:
         raise UserError(f"{folder / WEIGHTS}: can't be read as what a run saved ({error})") from error
     labels = made.get("labels", LABELS)  # adapters from before November 2026 store neither these nor their base
@@ -126,8 +129,8 @@ def load_adapter(folder: Path, encoder: Encoder) -> peft.PeftModel:
         model = load_with_peft(folder, base)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{folder}: PEFT can't load it ({type(error).__name__}: {error})") from error
-    if not whole or names != set(_tensors(model, head)):
-        raise UserError(f"{folder / WEIGHTS}: is damaged: it lacks values of the adapters or the head")
+    if not whole or names != set(_tensors(model, head)) or made.get("hash", _hash(tensors)) != _hash(tensors):
+        raise UserError(f"{folder / WEIGHTS}: is damaged: values of the adapters or the head are missing or changed")
     if made["init"] in CHANGES_BASE:
         for name, layer in _lora_layers(model).items():
             if name not in head:
@@ -158,6 +161,14 @@ def _tensors(model: peft.PeftModel, head: HeadLayers) -> dict[str, Tensor]:
         if own and not any(part in name for part in others):
             tensors[name] = value
     return tensors
+
+
+def _hash(tensors: dict[str, Tensor]) -> str:
+    """Return 16 hex digits of all values, so that a damaged file is noticed."""
+    found = hashlib.blake2b(digest_size=8)
+    for name in sorted(tensors):
+        found.update(name.encode() + tensors[name].contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def _lora_layers(model: peft.PeftModel) -> dict[str, Any]:

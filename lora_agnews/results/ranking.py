@@ -29,6 +29,7 @@ class Row:
 
     values: dict[str, Any]  # of the keys that differ between the rows
     runs: list[Run]
+    repeated: int = 0  # older runs of a seed that are left out
     tied: bool = False  # with the best row: the means differ by at most one standard error of the best
 
     @property
@@ -144,7 +145,7 @@ def rank(runs: Sequence[Run], by: str = MONITOR.key) -> list[Row]:
     varying = [key for key in configurations[0] if len({json.dumps(each[key]) for each in configurations}) > 1]
     names = {key: _short(key, varying) for key in varying}
     rows = [
-        Row({names[key]: values[key] for key in varying}, members)
+        Row({names[key]: values[key] for key in varying}, *newest_of_each_seed(members))
         for values, members in zip(configurations, groups.values(), strict=True)
     ]
     keys = names | {short: short for short in names.values()}
@@ -167,6 +168,16 @@ def rank(runs: Sequence[Run], by: str = MONITOR.key) -> list[Row]:
         assert best is not None
         row.tied = row is not best and abs(best.mean() - row.mean()) <= best.standard_error
     return sorted(rows, key=place)
+
+
+def newest_of_each_seed(runs: Sequence[Run]) -> tuple[list[Run], int]:
+    """Keep the newest successful run of each seed of a configuration, and return how many older ones are left out.
+
+    The same run twice is not two seeds: it would have a standard deviation of 0.
+    """
+    newest = {run[1].seed: run for run in sorted(runs, key=_modified) if run[1].succeeded}
+    kept = [run for run in runs if not run[1].succeeded or run is newest[run[1].seed]]
+    return kept, len(runs) - len(kept)
 
 
 def to_table(rows: Sequence[Row]) -> list[list[Any]]:
@@ -195,6 +206,10 @@ def pareto(rows: Sequence[Row]) -> list[Row]:
     return front
 
 
+def _modified(run: Run) -> float:
+    return (run[0] / RESULT_FILE).stat().st_mtime
+
+
 def _configuration(result: RunResult) -> dict[str, Any]:
     """Return full key -> value of the keys that distinguish configurations; None for keys that an older run lacks."""
     found: dict[str, Any] = {}
@@ -204,6 +219,8 @@ def _configuration(result: RunResult) -> dict[str, Any]:
             for part in key.split("."):
                 value = value.get(part) if isinstance(value, dict) else None
             found[key] = value
+    # What the run computed in: 16-mixed becomes float32 on a CPU.
+    found["trainer.precision"] = result.environment.get("precision", found["trainer.precision"])
     return found
 
 

@@ -4,7 +4,8 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from typing import TypeVar
 
 from rich.console import Console, RenderableType
@@ -82,6 +83,13 @@ def live_line(text: Callable[[], str]) -> Iterator[None]:
 
 
 @contextmanager
+def best_effort() -> Iterator[None]:
+    """Ignore errors of standard output in the block: a terminal that is gone must not end a run."""
+    with suppress(OSError, UnicodeError):
+        yield
+
+
+@contextmanager
 def quiet_output() -> Iterator[None]:
     """Suppress standard output and error messages in the block. Progress bars and notes remain."""
     out.quiet = True
@@ -97,6 +105,9 @@ def exit_on_error() -> Iterator[None]:
 
     The status is 2 for what the user gave, 1 for what went wrong, 130 for Ctrl-C. HYDRA_FULL_ERROR=1 shows tracebacks.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a character that the terminal can't show must not end a run
     try:
         yield
         sys.stdout.flush()

@@ -96,6 +96,9 @@ def show_study(study: StudyConfig, points: Sequence[tuple[dict[str, Any], Budget
 def show_ranking(rows: Sequence[Row]) -> None:
     """Show the leaderboard, with an explanation of its mark for ties."""
     print_table(ranking_table(rows))
+    repeated = sum(row.repeated for row in rows)
+    if repeated:
+        note(f"{repeated} older runs of the same configuration and seed are not counted: only the newest one is")
     if any(row.tied for row in rows):
         print_line(f"= within one standard error of the best {MONITOR.label}", style="dim")
 

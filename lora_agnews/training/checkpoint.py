@@ -4,6 +4,8 @@ import os
 import shutil
 import signal
 import threading
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -185,13 +187,23 @@ def seconds_before(checkpoint: dict[str, Any]) -> float:
     return float(stopwatch.get("total", stopwatch.get("seconds", 0.0)))
 
 
+def _is_intact(path: Path) -> bool:
+    """Whether the checksums of a checkpoint, which is a zip archive, match."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError):
+        return False
+
+
 def read_checkpoint(path: Path, identity: dict[str, str]) -> dict[str, Any]:
     """Read a checkpoint of the run. Raises: UserError, naming the file, if it is damaged or belongs to another run."""
     previous = path.with_name(PREVIOUS)
-    remedy = (
-        f"; to continue from the one before it: resume={previous}" if path.name == LAST and previous.exists() else ""
-    )
+    can_go_back = path.name == LAST and _is_intact(previous)
+    remedy = f"; to continue from the one before it: resume={previous}" if can_go_back else ""
     try:
+        if not _is_intact(path):
+            raise ValueError("its checksums do not match")
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found = checkpoint["run"]
     except Exception as error:  # torch raises whatever its parts raise: RuntimeError, EOFError, UnpicklingError, ...

@@ -36,8 +36,7 @@ def recorded(config: TrainConfig, run_dir: Path, previous: RunResult | None) -> 
     except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
         result.status, result.error = Status.INTERRUPTED, INTERRUPTED
     except Exception as error:
-        kind = "" if type(error) in (RuntimeError, FetchError, TrainingDiverged) else f"{type(error).__name__}: "
-        result.status, result.error = Status.FAILED, f"{kind}{error}"
+        result.status, result.error = Status.FAILED, _describe(error)
         log.exception("the run failed")
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             console.print_exception()
@@ -49,3 +48,14 @@ def recorded(config: TrainConfig, run_dir: Path, previous: RunResult | None) -> 
             console.note(f"to continue it: python train.py resume={run_dir}")
     if result.error == INTERRUPTED:
         raise KeyboardInterrupt
+
+
+def _describe(error: Exception) -> str:
+    """Describe an error in one message, with the remedy where it is known."""
+    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
+        return (
+            f"out of memory ({str(error).splitlines()[0]}). Use a smaller data.batch_size, with trainer.accumulate for "
+            "the same rows per step, or a smaller data.max_length"
+        )
+    kind = "" if type(error) in (RuntimeError, FetchError, TrainingDiverged) else f"{type(error).__name__}: "
+    return f"{kind}{error}"

@@ -64,8 +64,9 @@ def _run(
         identity = run_identity(config, parts.data.fingerprint(), weights_id(encoder))
         saved = read_checkpoint(checkpoint, identity) if checkpoint else {}
         result.seconds["earlier"] = seconds_before(saved)
-        tables.show_budget(budget, encoder.name)
-        tables.show_data(result.data)
+        with console.best_effort():
+            tables.show_budget(budget, encoder.name)
+            tables.show_data(result.data)
         result.save(run_dir)
         result.seconds["setup"] = time.perf_counter() - imported
         with open_tracking(run_dir, config.logger, result.config, saved.get("metrics_rows")) as tracking:
@@ -83,7 +84,8 @@ def _run(
             if trainer.is_global_zero:
                 tracking.finish(result, draw_run(run_dir, result))
     if result.succeeded:
-        tables.show_result(result, run_dir, tracking.lines)
+        with console.best_effort():
+            tables.show_result(result, run_dir, tracking.lines)
     return result
 
 

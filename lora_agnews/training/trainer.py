@@ -94,9 +94,11 @@ def _batches_between_validations(config: TrainerConfig, batches: int) -> int:
 
 
 def _available_precision(config: TrainerConfig) -> str:
-    """16-mixed needs CUDA. Without it, the run says so and uses float32."""
+    """Return the precision that the device can use. Without CUDA, 16-mixed becomes float32, with a note."""
     on_cuda = config.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     if config.precision == Precision.FP16 and not on_cuda:
         console.note("trainer.precision=16-mixed needs an NVIDIA GPU and there is none: this run uses 32-true")
         return str(Precision.FP32)
+    if config.precision == Precision.BF16 and on_cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
+        console.note("this GPU has no bfloat16 units and emulates them slowly: trainer.precision=16-mixed is faster")
     return config.precision
