@@ -1,4 +1,4 @@
-"""The commands beside training: python -m lora_agnews COMMAND. Each one is a short function; --help teaches it."""
+"""The commands beside training: python -m lora_agnews COMMAND."""
 
 import json
 import signal
@@ -16,7 +16,7 @@ from lora_agnews.config.choices import ExportFormat
 from lora_agnews.config.points import Points, expand_points
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import UserError
-from lora_agnews.files.atomic import checked_write, output_file
+from lora_agnews.files.atomic import check_output, checked_write, output_file
 from lora_agnews.model import plan as planning
 from lora_agnews.results import ranking
 from lora_agnews.results.monitor import MONITOR
@@ -99,6 +99,7 @@ def report(
     with command():
         rows = ranking.rank(ranking.find_runs(folders))
         names = [folder.resolve().name for folder in folders]
+        check_output(output)
         with checked_write(output):
             write_report(rows, output, ", ".join(names) if len(names) < 4 else f"{len(names)} directories")
     console.print_line(str(output))
@@ -192,8 +193,8 @@ def export(
         if private and not repo:
             raise UserError("--private: is for a repository; give --push-to-hub OWNER/NAME too")
         difference = exporting.export(open_run(run_dir, base), kind, output, force)
-        rows = exporting.CHECKED_ROWS
-        console.print_line(f"{output}: {kind}, logits within {difference:.1e} of the run's on {rows} rows")
+        checked = f"logits within {difference:.1e} of the run's on {exporting.CHECKED_ROWS} rows"
+        console.print_line(f"{output}: {kind}, {checked}")
         if repo:
             console.print_line(push(output, repo, private, exporting.MARK))
 

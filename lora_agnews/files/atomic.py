@@ -72,6 +72,18 @@ def checked_write(path: Path) -> Iterator[None]:
         raise UserError(f"{path} cannot be written ({error.strerror})") from error
 
 
+RUN_FILES = ("config.yaml", "result.json", "metrics.csv", "train.log", "checkpoints", "adapter", "study.db")
+
+
+def check_output(path: Path) -> None:
+    """Raises: UserError, if an output would replace a file that belongs to a run or a study."""
+    path = path.resolve()
+    for folder in path.parents:
+        is_run = (folder / "result.json").is_file() and (folder / "config.yaml").is_file()
+        if (is_run or (folder / "study.db").is_file()) and path.relative_to(folder).parts[0] in RUN_FILES:
+            raise UserError(f"{path} belongs to the run in {folder}; choose another output")
+
+
 @contextmanager
 def output_stream(output: str) -> Iterator[TextIO]:
     """Open the destination of a command: standard output in UTF-8 for "-", otherwise `output_file`."""
@@ -91,6 +103,7 @@ def output_file(path: Path) -> Iterator[TextIO]:
 
     Raises: UserError, if the path cannot be written.
     """
+    check_output(path)
     special = path.exists() and not path.is_file()  # asked before resolving: /dev/fd/N leads nowhere else
     with ExitStack() as stack:
         with checked_write(path):

@@ -10,39 +10,22 @@ from dataclasses import asdict
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import torch
-import yaml
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
 from lora_agnews.config.choices import ExportFormat
-from lora_agnews.config.rules import to_override
-from lora_agnews.data.source import HUB_NAME, load_test_rows
+from lora_agnews.data.source import load_test_rows
 from lora_agnews.errors import UserError
 from lora_agnews.files.atomic import write_atomically
 from lora_agnews.inference.classifier import Model, Run, silence_transformers
+from lora_agnews.inference.model_card import write_card
 from lora_agnews.model.adapter import load_with_peft
 from lora_agnews.model.build import load_base
 
 MARK = "export.json"  # identifies a folder that this module wrote
 CHECKED_ROWS, MAX_DIFFERENCE = 64, 1e-4
-CARD = """\
----
-{meta}---
-
-# {title}
-
-{base} with LoRA, trained on AG News: World, Sports, Business, Sci/Tech.
-
-{usage}
-| | |
-|---|---|
-{facts}
-
-Made with lora_agnews {version}.
-"""
 PIPELINE = """\
 ```python
 import transformers
@@ -117,7 +100,7 @@ def _adapter(run: Run, folder: Path) -> float:
     """Copy RUN_DIR/adapter and compare it as plain PEFT loads it."""
     shutil.copytree(run.folder / "adapter", folder, dirs_exist_ok=True)
     usage = (folder / "README.md").read_text().partition("\n\n")[2] + "\n"
-    _write_card(run, folder, usage, library="peft")
+    write_card(run, folder, usage, library="peft")
     with silence_transformers():
         saved = load_with_peft(folder, load_base(run.encoder))
     return difference(run, lambda ids, mask: saved(input_ids=ids, attention_mask=mask).logits)
@@ -128,7 +111,7 @@ def _merged(run: Run, folder: Path) -> float:
     with silence_transformers():
         model.network.save_pretrained(folder)  # type: ignore[operator]
     _save_tokenizer(model, folder)
-    _write_card(run, folder, PIPELINE.format(max_length=run.config.data.max_length), library="transformers")
+    write_card(run, folder, PIPELINE.format(max_length=run.config.data.max_length), library="transformers")
     with silence_transformers():
         saved = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     return difference(run, lambda ids, mask: saved(input_ids=ids, attention_mask=mask).logits)
@@ -156,7 +139,7 @@ def _onnx(run: Run, folder: Path) -> float:
         )
     model.network.config.save_pretrained(folder)  # type: ignore[union-attr, operator]
     _save_tokenizer(model, folder)
-    _write_card(run, folder, ONNX.format(max_length=run.config.data.max_length), library="onnx")
+    write_card(run, folder, ONNX.format(max_length=run.config.data.max_length), library="onnx")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
     def logits(*batch: Tensor) -> Tensor:
@@ -204,40 +187,3 @@ def difference(run: Run, logits: Callable[[Tensor, Tensor], Tensor]) -> float:
 def _save_tokenizer(model: Model, folder: Path) -> None:
     model.tokenizer.model_max_length = model.run.config.data.max_length
     model.tokenizer.save_pretrained(folder)
-
-
-def _write_card(run: Run, folder: Path, usage: str, library: str) -> None:
-    """Write README.md, with the metadata for a model page on the hub."""
-    result, config, base = run.result, run.config, run.config.model.name
-    if result.data["model"].startswith("folder:"):
-        base = Path(base).name  # a page on the hub should not name folders of this machine
-    metrics = {key: value for key, value in result.metrics.items() if key in ("test/accuracy", "test/macro_f1")}
-    meta: dict[str, Any] = {"library_name": library, "pipeline_tag": "text-classification", "tags": ["lora", "ag_news"]}
-    if result.data["model"].startswith("hub:"):
-        meta["base_model"] = base
-    if result.data["source"].startswith("hub:"):
-        meta["datasets"] = [HUB_NAME]
-    trainable, total = result.budget["trainable"], result.budget["total"]
-    source = ", ".join(Path(origin).name for origin in result.data["source"].split(", "))
-    environment, lora = result.environment, config.model.lora
-    facts = {
-        "base": base if base != config.model.name else result.data["model"],
-        "adapters": f"r={lora.r}, alpha={lora.alpha}, {to_override(lora.target_modules)}; head: {config.model.head}",
-        "trained": f"{trainable:,} of {total:,} parameters; the limit is {result.budget['limit']:,}",
-        "data": f"{source}: {result.data['train']:,} training rows, seed {result.seed}",
-        **{key: f"{value:.4f} ({result.data['test']:,} rows)" for key, value in metrics.items()},
-        "training": f"{result.seconds['train']:,.0f} s on {environment['device']} in {environment['precision']}",
-        "commit": environment["git_commit"] or "not known",
-        "configuration": f"hash {result.config_hash}",
-    }
-    (folder / "README.md").write_text(
-        CARD.format(
-            meta=yaml.safe_dump(meta, sort_keys=False),
-            title=run.folder.resolve().name,
-            base=base,
-            usage=usage,
-            facts="\n".join(f"| {name} | {value} |" for name, value in facts.items()),
-            version=environment["versions"]["lora_agnews"],
-        ),
-        encoding="utf-8",
-    )

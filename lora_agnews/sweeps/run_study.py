@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 from lora_agnews.config.schema import StudyConfig
+from lora_agnews.errors import UserError
 from lora_agnews.files.locks import file_lock
 from lora_agnews.results.report import write_report
 from lora_agnews.sweeps.progress import SweepProgress, conclude
@@ -52,7 +53,7 @@ def _run_workers(number: int, command: list[str], progress: SweepProgress) -> in
     """
     logs = [progress.folder / f"worker-{each}.log" for each in range(1, number + 1)]
     threads = str(max(1, (os.cpu_count() or 1) // number))  # workers that all use all cores are slower than one alone
-    workers = [_start_worker(command, path, threads) for path in logs]
+    workers = [_start_worker(command, path, threads, gpu) for path, gpu in zip(logs, _gpu_of_each(number), strict=True)]
     try:
         with console.live_line(progress.state):
             statuses = [worker.wait() for worker in workers]
@@ -66,6 +67,25 @@ def _run_workers(number: int, command: list[str], progress: SweepProgress) -> in
     return int(any(statuses))
 
 
-def _start_worker(command: list[str], log_path: Path, threads: str) -> "subprocess.Popen[bytes]":
+def _start_worker(command: list[str], log_path: Path, threads: str, gpu: dict[str, str]) -> "subprocess.Popen[bytes]":
+    own = {"OMP_NUM_THREADS": threads} | os.environ | gpu
     with log_path.open("a") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, env={"OMP_NUM_THREADS": threads} | os.environ)
+        return subprocess.Popen(command, stdout=log, stderr=log, env=own)
+
+
+def _gpu_of_each(workers: int) -> list[dict[str, str]]:
+    """Return the environment that gives each worker a GPU of its own; without GPUs they share the cores.
+
+    Raises: UserError, if there are more workers than GPUs.
+    """
+    import torch
+
+    number = torch.cuda.device_count()
+    if not number:
+        return [{}] * workers
+    if workers > number:
+        raise UserError(
+            f"workers={workers}: there are {number} GPUs here and each worker needs its own; workers={number}"
+        )
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(number)))).split(",")
+    return [{"CUDA_VISIBLE_DEVICES": device} for device in visible[:workers]]

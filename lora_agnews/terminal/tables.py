@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +16,7 @@ from lora_agnews.results.estimates import Estimate, Evaluation
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.results.ranking import TEST, Row
 from lora_agnews.results.record import RunResult
+from lora_agnews.terminal import console
 from lora_agnews.terminal.console import note, print_line, print_table
 
 MAX_KEY_COLUMNS = 4  # with more keys that vary, all of them share one column
@@ -95,7 +97,7 @@ def show_study(study: StudyConfig, points: Sequence[tuple[dict[str, Any], Budget
 
 def show_ranking(rows: Sequence[Row]) -> None:
     """Show the leaderboard, with an explanation of its mark for ties."""
-    print_table(ranking_table(rows))
+    print_table(fitting_ranking_table(rows, console.out.width))
     repeated = sum(row.repeated for row in rows)
     if repeated:
         note(f"{repeated} older runs of the same configuration and seed are not counted: only the newest one is")
@@ -103,22 +105,33 @@ def show_ranking(rows: Sequence[Row]) -> None:
         print_line(f"= within one standard error of the best {MONITOR.label}", style="dim")
 
 
-def ranking_table(rows: Sequence[Row]) -> Table:
-    """Build the leaderboard: a row per configuration. Runs that are not counted are named by their status."""
-    keys = list(rows[0].values) if 0 < len(rows[0].values) <= MAX_KEY_COLUMNS else []
-    columns = [MONITOR.label, "best", "test accuracy", "seeds", "trained", "seconds"]
+def fitting_ranking_table(rows: Sequence[Row], width: int) -> Table:
+    """Build the leaderboard for a terminal of this width: with a column per key that varies, if there is room."""
+    table = ranking_table(rows)
+    if Measurement.get(console.out, console.out.options.update(max_width=1000), table).maximum > width:
+        return ranking_table(rows, one_column=True)
+    return table
+
+
+def ranking_table(rows: Sequence[Row], one_column: bool = False) -> Table:
+    """Build the leaderboard: a row per configuration. Runs that are not counted are named by their status.
+
+    Keys that vary have a column each or, with `one_column`, share a narrow one, and the best seed is left out.
+    """
+    several = not one_column and 0 < len(rows[0].values) <= MAX_KEY_COLUMNS
+    keys = list(rows[0].values) if several else []
+    columns = [MONITOR.label, *([] if one_column else ["best"]), "test accuracy", "seeds", "trained", "seconds"]
     table = _table(*(keys or ["run"]), *columns, left=len(keys) or 1)
     for column in table.columns[: -len(columns)]:
         column.min_width = 6  # on a narrow terminal, a key that varies is folded and never squeezed out
     for column in table.columns[-len(columns) :]:
         column.no_wrap = True
     for row in rows:
+        best = [f"{MONITOR.best(row.scores()):.4f}" if row.n else "-"]
         cells = [to_override(row.values[key]) for key in keys] or [row.name]
-        if row.n:
-            cells += [("= " if row.tied else "") + row.spread(), f"{MONITOR.best(row.scores()):.4f}"]
-            cells += [row.spread(TEST), f"{row.n} + {row.not_counted}" if row.not_counted else str(row.n)]
-        else:
-            cells += [row.not_counted, "-", "-", "0"]
+        cells += [("= " if row.tied else "") + row.spread() if row.n else row.not_counted]
+        cells += [] if one_column else best
+        cells += [row.spread(TEST), f"{row.n} + {row.not_counted}" if row.n and row.not_counted else str(row.n)]
         cells += [f"{row.trainable:,}" if row.trainable else "-", f"{row.seconds:,.0f}" if row.n else "-"]
         table.add_row(*map(_folding, cells), style=None if row.n else "dim")
     return table

@@ -4,5 +4,5 @@ Inputs: a `TrainConfig` and a run directory. Outputs: `RunResult` and the files 
 
 Reading order: run.py (a run, top to bottom), fit.py (prepare, fit, test), task.py (the LightningModule), optimizers.py,
 metrics.py, then what surrounds the loop: recording.py (how a run ended), trainer.py, checkpoint.py, callbacks.py,
-tracking.py and wandb_run.py.
+progress_bar.py, tracking.py, metrics_file.py and wandb_run.py.
 """

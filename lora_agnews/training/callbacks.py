@@ -1,4 +1,4 @@
-"""Callbacks of a run: throughput, the progress bar, and the end of a run that a study prunes."""
+"""Callbacks of a run: when it validates, its speed, the steps that it skips, and its end if a study prunes it."""
 
 import sys
 import time
@@ -8,17 +8,13 @@ from typing import Any
 import lightning as L
 import psutil
 import torch
-from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
 from lightning.pytorch.trainer.states import TrainerFn
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from lora_agnews.errors import RunPruned, TrainingDiverged
 from lora_agnews.results.monitor import MONITOR
-from lora_agnews.terminal import console
 
 ShouldPrune = Callable[[int, float], bool]  # number of the validation, monitored metric -> whether to stop the run
-SECONDS_BETWEEN_REFRESHES = 1.0
 
 
 class PruningCallback(L.Callback):
@@ -64,104 +60,6 @@ class ValidationSchedule(L.Callback):
         ends_run = ends_step and trainer.global_step + 1 == trainer.max_steps
         validates = done % self.every == 0 or ends_epoch or ends_run
         trainer.val_check_batch = 1 if validates else int(trainer.num_training_batches) + 1
-
-
-class ProgressBar(LightningProgressBar):
-    """One bar for the whole training, with epochs counted from 1, and one for each validation or test.
-
-    A bar is redrawn by the first batch that ends a second or more after the last time. All bars disappear at the end.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.enabled = console.err.is_terminal
-        self.progress: Progress | None = None
-        self.tasks: dict[str, TaskID] = {}
-        self.refreshed_at = 0.0
-
-    def disable(self) -> None:
-        self.enabled = False
-
-    def enable(self) -> None:
-        self.enabled = console.err.is_terminal
-
-    def on_train_batch_start(self, trainer: L.Trainer, task: L.LightningModule, batch: Any, batch_idx: int) -> None:
-        if "train" not in self.tasks:  # also after a resume in the middle of an epoch
-            self._add("train", int(trainer.estimated_stepping_batches), trainer.global_step)
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        accuracy = trainer.callback_metrics.get(MONITOR.key)
-        shown = "" if accuracy is None else f"{MONITOR.label} {accuracy:.4f}"
-        description = f"Epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        self._update("train", trainer.global_step, description=description, metric=shown)
-
-    def on_validation_batch_end(
-        self,
-        trainer: L.Trainer,
-        task: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._evaluated("Validation", batch_idx, sum(map(int, trainer.num_val_batches)))
-
-    def on_test_batch_end(
-        self,
-        trainer: L.Trainer,
-        task: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._evaluated("Test", batch_idx, sum(map(int, trainer.num_test_batches)))
-
-    def on_validation_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        self._remove("Validation")
-
-    def on_train_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        self._remove("train")
-
-    def on_exception(self, trainer: L.Trainer, task: L.LightningModule, exception: BaseException) -> None:
-        self._stop()
-
-    def teardown(self, trainer: L.Trainer, task: L.LightningModule, stage: str) -> None:
-        self._stop()
-
-    def _evaluated(self, name: str, batch_idx: int, total: int) -> None:
-        if name not in self.tasks:
-            self._add(name, total, 0)
-        self._update(name, batch_idx + 1)
-
-    def _add(self, name: str, total: int, completed: int) -> None:
-        if not self.enabled:
-            return
-        if self.progress is None:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            metric = TextColumn("{task.fields[metric]}")
-            self.progress = Progress(*columns, metric, console=console.err, transient=True, auto_refresh=False)
-            self.progress.start()
-        self.tasks[name] = self.progress.add_task(name, total=total, completed=completed, metric="")
-
-    def _update(self, name: str, completed: int, **fields: str) -> None:
-        now = time.monotonic()
-        if self.progress is None or name not in self.tasks or now - self.refreshed_at < SECONDS_BETWEEN_REFRESHES:
-            return
-        self.refreshed_at = now
-        self.progress.update(self.tasks[name], completed=completed, **fields)  # type: ignore[arg-type]
-        self.progress.refresh()
-
-    def _remove(self, name: str) -> None:
-        if self.progress is not None and name in self.tasks:
-            self.progress.remove_task(self.tasks.pop(name))
-
-    def _stop(self) -> None:
-        if self.progress is not None:
-            self.progress.stop()
-        self.progress, self.tasks = None, {}
 
 
 class SkippedSteps(L.Callback):

@@ -12,7 +12,6 @@ from lora_agnews.config.schema import TrainerConfig
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.terminal import console
 from lora_agnews.training.callbacks import (
-    ProgressBar,
     PruningCallback,
     ShouldPrune,
     SkippedSteps,
@@ -20,6 +19,7 @@ from lora_agnews.training.callbacks import (
     ValidationSchedule,
 )
 from lora_agnews.training.checkpoint import Checkpoints
+from lora_agnews.training.progress_bar import ProgressBar
 
 LOG_POINTS_PER_EPOCH, MAX_STEPS_BETWEEN_LOGS = 50, 50
 
