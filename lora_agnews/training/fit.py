@@ -1,12 +1,10 @@
 """The three steps of a run, top to bottom: prepare data and model, fit, and test the best checkpoint."""
 
-import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import lightning as L
 import peft
-from transformers.utils import logging as transformers_logging
 
 from lora_agnews.budget import Budget, count
 from lora_agnews.config.choices import Precision
@@ -25,7 +23,7 @@ from lora_agnews.model.lora import LoraSpec
 from lora_agnews.training.callbacks import Stopwatch
 from lora_agnews.training.checkpoint import BEST
 from lora_agnews.training.task import LoRAClassifier
-from lora_agnews.training.trainer import skipped_steps, stopped_early
+from lora_agnews.training.trainer import send_library_messages_to_log, skipped_steps, stopped_early
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def prepare(config: TrainConfig, encoder: Encoder, predicted: Budget) -> Parts:
 
     Raises: UserError, for rows that can't be used; RuntimeError, if the hub is needed and can't be reached.
     """
-    _send_library_messages_to_log()
+    send_library_messages_to_log()
     L.seed_everything(config.seed, verbose=False)
     tokenizer = load_tokenizer(encoder, config.data.max_length)
     data = AGNewsDataModule(tokenizer, **asdict(config.data), seed=config.seed)
@@ -107,14 +105,3 @@ def test(parts: Parts, trainer: L.Trainer, run_dir: Path) -> tuple[dict[str, flo
     evaluate(parts.task, parts.data, ckpt_path=run_dir / "checkpoints" / BEST, verbose=False, weights_only=True)
     metrics = {key: round(float(value), 6) for key, value in trainer.callback_metrics.items() if "test/" in key}
     return metrics, parts.task.metrics.confusion.tolist()
-
-
-def _send_library_messages_to_log() -> None:
-    """Send warnings and messages of libraries to train.log. The terminal shows only what the user can act on."""
-    logging.captureWarnings(True)
-    for name in ("lightning", "lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
-        logging.getLogger(name).handlers.clear()
-        logging.getLogger(name).propagate = True
-    transformers_logging.disable_default_handler()
-    transformers_logging.enable_propagation()
-    transformers_logging.disable_progress_bar()

@@ -1,11 +1,35 @@
 """Loss, accuracy, F1 and confusion matrix of a split. Training and evaluation use the same code, so they agree."""
 
 import torch
+from lightning.pytorch.strategies import Strategy
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
 
 from lora_agnews.labels import LABELS, label_key
+
+
+class EpochLoss:
+    """Mean training loss of an epoch over all devices. A torchmetrics metric would take 0.2 ms per step."""
+
+    def __init__(self) -> None:
+        self.sum, self.rows = torch.tensor(0.0), 0
+
+    def update(self, loss: Tensor, rows: int) -> None:
+        """Add the mean loss of a batch of this many rows."""
+        self.sum = self.sum.to(loss.device) + loss.detach() * rows
+        self.rows += rows
+
+    def totals(self, strategy: Strategy) -> Tensor:
+        """Return the sum of the losses and the number of rows, (2,) float32, over all devices."""
+        totals: Tensor = strategy.reduce(torch.stack([self.sum, self.sum.new_tensor(self.rows)]), reduce_op="sum")
+        return totals
+
+    def compute(self, strategy: Strategy) -> float:
+        """Return the mean, rounded to six digits, and begin the next epoch."""
+        loss, rows = self.totals(strategy)
+        self.sum, self.rows = torch.tensor(0.0), 0
+        return round(float(loss / rows), 6)
 
 
 class ClassificationMetrics(nn.Module):

@@ -1,11 +1,13 @@
-"""Lightning's Trainer for a run: device, precision, and how often to validate and log."""
+"""Lightning's Trainer for a run: device, precision, how often to validate and log, and where its messages go."""
 
+import logging
 from pathlib import Path
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import Logger
+from transformers.utils import logging as transformers_logging
 
 from lora_agnews.config.choices import Precision
 from lora_agnews.config.schema import TrainerConfig
@@ -86,6 +88,17 @@ def stopped_early(trainer: L.Trainer) -> bool:
     """Whether early stopping ended the training."""
     early = trainer.early_stopping_callback
     return isinstance(early, EarlyStopping) and early.wait_count >= early.patience
+
+
+def send_library_messages_to_log() -> None:
+    """Send warnings and messages of libraries to train.log. The terminal shows only what the user can act on."""
+    logging.captureWarnings(True)
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+    transformers_logging.disable_default_handler()
+    transformers_logging.enable_propagation()
+    transformers_logging.disable_progress_bar()
 
 
 def _batches_between_validations(config: TrainerConfig, batches: int) -> int:
