@@ -2,7 +2,6 @@
 
 import copy
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ class Killed(BaseException):
 
 
 @pytest.fixture(autouse=True)
-def _fp16_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _fp16_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = L.Trainer
 
     def with_scaler(**options: Any) -> L.Trainer:
@@ -47,7 +46,6 @@ def _fp16_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return trainer(**options, plugins=plugin)
 
     monkeypatch.setattr(trainer_module.L, "Trainer", with_scaler)
-    yield
 
 
 @pytest.fixture(scope="module")

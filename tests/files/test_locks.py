@@ -1,0 +1,67 @@
+"""Locks between processes: released by a kill, not created by reading."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lora_agnews.errors import RunLocked
+from lora_agnews.files.locks import LOCK_FILE, file_lock, is_locked, run_lock
+from tests.commands import ROOT
+
+OWNER = """
+import sys, time
+from pathlib import Path
+from lora_agnews.files.locks import run_lock
+
+with run_lock(Path(sys.argv[1])):
+    print("locked", flush=True)
+    time.sleep(100)
+"""
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Another process that holds the lock of tmp_path."""
+    command = [sys.executable, "-c", OWNER, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        yield process
+        process.kill()
+
+
+def test_a_directory_that_another_process_has_locked_is_refused(owner: "subprocess.Popen[str]", tmp_path: Path) -> None:
+    assert is_locked(tmp_path)
+    with pytest.raises(RunLocked, match="another process is working on this run"), run_lock(tmp_path):
+        pass
+
+
+def test_a_kill_releases_the_lock(owner: "subprocess.Popen[str]", tmp_path: Path) -> None:
+    owner.kill()
+    owner.wait()
+    assert not is_locked(tmp_path)
+    with run_lock(tmp_path):
+        assert is_locked(tmp_path)
+    assert not is_locked(tmp_path)
+
+
+def test_asking_for_a_lock_creates_no_file(tmp_path: Path) -> None:
+    assert not is_locked(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_exception_releases_the_lock(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), run_lock(tmp_path):
+        raise ZeroDivisionError
+    assert not is_locked(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]
+
+
+def test_a_file_lock_can_be_released_early(tmp_path: Path) -> None:
+    with file_lock(tmp_path / "turn") as release:
+        release()
+        with file_lock(tmp_path / "turn"):
+            pass
