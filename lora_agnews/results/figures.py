@@ -18,8 +18,10 @@ STYLE: Any = {"font.size": 12, "axes.titlesize": 13, "axes.spines.top": False, "
 def draw_run(run_dir: Path, result: RunResult) -> list[Path]:
     """Draw curves.png and confusion.png of a finished run."""
     split = "Test" if "test/accuracy" in result.metrics else "Validation"
-    confusion = draw_confusion(np.asarray(result.confusion), split, run_dir / "figures" / "confusion.png")
-    return [draw_curves(run_dir), confusion]
+    pictures = [draw_curves(run_dir)]
+    if result.confusion:  # not known after the resume of a run of version 0.1 without test rows
+        pictures.append(draw_confusion(np.asarray(result.confusion), split, run_dir / "figures" / "confusion.png"))
+    return pictures
 
 
 def draw_curves(run_dir: Path) -> Path:

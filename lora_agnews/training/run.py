@@ -75,10 +75,9 @@ def _run(
             result.environment |= {"precision": trainer.precision, "device": str(trainer.strategy.root_device)}
             fitted = fit(parts, trainer, stopwatch, checkpoint, config.trainer.compile)
             result.budget = fitted.budget.to_dict()
-            result.metrics, result.confusion = fitted.metrics, fitted.confusion
             result.throughput, result.seconds["train"] = fitted.throughput, fitted.seconds
-            test_metrics, result.confusion = test(parts, trainer, run_dir)
-            result.metrics |= test_metrics
+            test_metrics, test_confusion = test(parts, trainer, run_dir)
+            result.metrics, result.confusion = fitted.metrics | test_metrics, test_confusion or fitted.confusion
             save_adapter(parts.model, encoder, run_dir / "adapter")
             result.status = Status.STOPPED_EARLY if fitted.stopped_early else Status.FINISHED
             if trainer.is_global_zero:
