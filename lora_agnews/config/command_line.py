@@ -6,6 +6,7 @@ from typing import NoReturn
 from hydra._internal.utils import get_args_parser
 
 from lora_agnews.config.compose import compose_config
+from lora_agnews.config.keys import CONF
 from lora_agnews.config.resume import resumed_config
 from lora_agnews.errors import UserError
 
@@ -20,6 +21,8 @@ def check_command_line(arguments: Sequence[str]) -> None:
     options = parser.parse_args(list(arguments))
     if options.hydra_help or options.shell_completion:
         return
+    if options.config_name and not (CONF / f"{options.config_name.removesuffix('.yaml')}.yaml").is_file():
+        raise UserError(f"--config-name={options.config_name}: there is no such file in conf/; leave it out")
     config = compose_config(options.overrides, options.multirun)
     if not config.resume:
         return

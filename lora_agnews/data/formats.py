@@ -36,7 +36,8 @@ def read_columns(path: Path, columns: tuple[str, ...], formats: tuple[str, ...])
     if kind is None or path.suffixes[-1] not in (kind, ".gz" if zipped else kind):
         raise UserError(f"{path}: can't tell its format; use one of {', '.join(formats)} (.gz of those that are text)")
     if not path.is_file():
-        raise UserError(f"{path}: no such file")
+        problem = "not a file; - reads lines from standard input" if path.exists() else "no such file"
+        raise UserError(f"{path}: {problem}")
     try:
         if kind == ".parquet":
             yield from _from_parquet(path, columns)
@@ -77,7 +78,9 @@ def _decode(stream: Iterable[bytes], name: str) -> Iterator[str]:
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            encoding = "utf-16" if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin1"
+            marks = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+            found = (name for mark, name in marks.items() if number == 1 and line.startswith(mark))
+            encoding = next(found, "latin1")
             raise UserError(
                 f"{name}: line {number} is not UTF-8 (byte {line[error.start]:#04x}); convert it, "
                 f"for example: iconv -f {encoding} -t utf-8 {Path(name).name}"

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def load_rows(source: str, train_file: str | None, test_file: str | None) -> tup
         snapshot = fetch(HUB_NAME, "dataset", ["data/*.parquet"])
         return _from_hub(snapshot, "train"), _from_hub(snapshot, "test")
     if source == "sample":
-        return read_file(SAMPLE / "train.csv.gz"), load_test_rows(source, None)
+        return _shipped("train.csv.gz"), load_test_rows(source, None)
     assert train_file is not None
     return read_file(Path(train_file).expanduser()), load_test_rows(source, test_file)
 
@@ -44,8 +44,12 @@ def load_test_rows(source: str, test_file: str | None) -> Rows | None:
     if source == "hub":
         return _from_hub(fetch(HUB_NAME, "dataset", ["data/test-*.parquet"]), "test")
     if source == "sample":
-        return read_file(SAMPLE / "test.csv.gz")
+        return _shipped("test.csv.gz")
     return read_file(Path(test_file).expanduser()) if test_file else None
+
+
+def _shipped(name: str) -> Rows:
+    return replace(read_file(SAMPLE / name), origin=f"shipped:{name}")
 
 
 def _from_hub(snapshot: Snapshot, split: str) -> Rows:

@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from datetime import date
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -65,9 +66,8 @@ def write_report(rows: Sequence[Row], path: Path, title: str) -> None:
 
 def command_of(result: RunResult) -> str:
     """Return the command that repeats the run: every value that differs from the defaults of train.py."""
-    default = {key: value for key, _, value in config_keys(compose_config([]))}
     words = []
-    for key, value in default.items():
+    for key, value in _defaults().items():
         found: Any = result.config
         for part in key.split("."):
             found = found.get(part, value) if isinstance(found, dict) else value
@@ -75,6 +75,12 @@ def command_of(result: RunResult) -> str:
             plain = not isinstance(found, str) or re.fullmatch(r"[\w./-]+", found)
             words.append(shlex.quote(f"{key}={to_override(found) if plain else quote(found)}"))
     return " ".join(["python train.py", *words])
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    """Return the defaults of train.py. Composing them takes 0.07 s, which 500 runs need not wait for each."""
+    return {key: value for key, _, value in config_keys(compose_config([]))}
 
 
 def _section(title: str, content: str, note: str) -> str:

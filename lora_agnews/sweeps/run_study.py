@@ -43,6 +43,8 @@ def run_study(config: StudyConfig, command: list[str], is_worker: bool = False) 
         page = study.folder / "report.html"
         write_report(rows, page, f"Study {config.name}")
         console.print_line(f"report       {page}")
+    if failed and sum(row.n for row in rows) == study.num_runs:
+        return status  # another worker has done what the failed one left
     return max(failed, status)
 
 

@@ -38,6 +38,7 @@ def build_trainer(
     """Build the Trainer of a run whose epochs have this number of batches.
 
     `identity` is stored in each checkpoint; see `run_identity`. `should_prune` may stop the run after a validation.
+    Raises: RuntimeError, if there are not as many processes as devices.
     """
     between = _batches_between_validations(config, batches)
     callbacks: list[L.Callback] = [stopwatch, SkippedSteps(), ValidationSchedule(between)]
@@ -49,7 +50,7 @@ def build_trainer(
         # With False it looks at every validation. Left to itself, it would take an interval of one batch for one epoch.
         early = EarlyStopping(MONITOR.key, mode=MONITOR.mode, patience=patience, check_on_train_epoch_end=False)
         callbacks.append(early)
-    return L.Trainer(
+    trainer = L.Trainer(
         accelerator=config.accelerator,
         devices=config.devices,
         strategy=config.strategy,
@@ -68,6 +69,12 @@ def build_trainer(
         enable_model_summary=False,
         default_root_dir=run_dir,
     )
+    if trainer.world_size != config.devices:
+        raise RuntimeError(
+            f"trainer.devices={config.devices}, but this run has {trainer.world_size} process(es). In a Slurm job, "
+            f"start one task per device: srun --ntasks={config.devices} python train.py ..."
+        )
+    return trainer
 
 
 def steps_between_logs(batches: int) -> int:
