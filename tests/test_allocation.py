@@ -27,7 +27,7 @@ from lora_agnews.model.lora import (
     trained_parameters,
 )
 from lora_agnews.model.plan import predict
-from lora_agnews.training.task import parameter_groups
+from lora_agnews.training.optimizers import parameter_groups
 
 MakeLora = Callable[..., LoraSpec]
 QV = ["query", "value"]
@@ -114,7 +114,11 @@ def own(family: str, names: list[str]) -> list[str]:
     """Roberta's names of modules in the words of another family."""
     attention = FAMILIES[family].attention
     words = {"query": attention[0], "key": attention[1], "value": attention[2], "output": attention[3]}
-    words |= {"inner": FAMILIES[family].feed_forward[0], "dense": FAMILIES[family].dense, "out": FAMILIES[family].out}
+    words |= {
+        "inner": FAMILIES[family].feed_forward[0],
+        "dense": FAMILIES[family].head.dense,
+        "out": FAMILIES[family].head.out,
+    }
     return [words[name] for name in names]
 
 
@@ -135,7 +139,7 @@ OPTIONS = st.builds(
     use_rslora=st.booleans(),
     use_dora=st.booleans(),
     init=st.sampled_from(["default", "gaussian", "pissa", "olora", "orthogonal"]),
-    head=st.sampled_from(HEADS),
+    head=st.sampled_from(list(HEADS)),
 )
 
 

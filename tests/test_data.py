@@ -16,10 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from conftest import run_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lora_agnews.model.pretrain import train_tokenizer
 from pyarrow import parquet
 from transformers import PreTrainedTokenizerBase
 
@@ -32,6 +30,8 @@ from lora_agnews.data.tokens import Tokens, load_tokens, tokenise
 from lora_agnews.labels import LABELS
 from lora_agnews.model.build import load_tokenizer
 from lora_agnews.model.encoder import find_encoder
+from tests.commands import run_python
+from tools.pretrain_tiny import train_tokenizer
 
 NEWS = [  # class 1..4, title, description
     (1, "Talks resume", "Envoys met in Vienna, Geneva and Bonn."),

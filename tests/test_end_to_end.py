@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import CACHE, ROOT, SHORT, run_python, train
 from safetensors.torch import load_file
 
 from lora_agnews.results.record import RunResult
+from tests.commands import CACHE, ROOT, SHORT, run_python, train
 
 
 def test_a_run_leaves_its_whole_record(finished: tuple[Path, Any]) -> None:
@@ -208,7 +208,7 @@ def test_it_learns_32_rows_by_heart(tmp_path: Path) -> None:
     result = RunResult.load(tmp_path / "run")
     assert result.metrics["train/loss"] < 0.05
     assert result.metrics["test/accuracy"] == 1.0
-    assert "32 train and test" in done.stderr or "40 train and test" in done.stderr  # the same rows: said, not hidden
+    assert "40 in both training and test" in done.stderr  # the same rows: said, not hidden
 
 
 def test_the_budget_command_counts_without_training() -> None:
@@ -291,9 +291,9 @@ def test_sweep_plans_a_study_against_the_budget() -> None:
 MEMORY = """
 import resource, sys
 from pathlib import Path
-import lora_agnews.training
-from lora_agnews.experiment import run_experiment
-from lora_agnews.launch import check_overrides
+import lora_agnews.training.fit
+from lora_agnews.config.compose import compose_config
+from lora_agnews.training.run import run
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -301,7 +301,7 @@ def peak():
 imported = peak()
 run_dir = Path(sys.argv[1])
 run_dir.mkdir()
-result = run_experiment(check_overrides("train", sys.argv[2:]), None, run_dir)
+result = run(compose_config(sys.argv[2:]), run_dir)
 print(result.status, result.data["train"], peak() - imported)
 """
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import yaml
-from conftest import ROOT
 from pyarrow import parquet
 
 from lora_agnews.config.compose import compose_config
-from lora_agnews.config.help import CONF, RULES, help_text
+from lora_agnews.config.help import help_text
+from lora_agnews.config.keys import CONF, RULES
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.data.source import load_rows, read_file
 from lora_agnews.data.split import stratified_split
@@ -28,6 +28,7 @@ from lora_agnews.model.architecture import read_architecture
 from lora_agnews.model.build import load_tokenizer
 from lora_agnews.model.encoder import find_encoder
 from lora_agnews.model.lora import LoraSpec, predict_budget
+from tests.commands import ROOT
 
 # A command line as one types it, and what its message must contain.
 BAD_OVERRIDES: list[tuple[str, list[str]]] = [

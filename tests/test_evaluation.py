@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import train
-from test_inference import TEXTS, command
 from torch import Tensor
 from torchmetrics.classification import MulticlassCalibrationError
 
@@ -21,6 +19,8 @@ from lora_agnews.inference import evaluation
 from lora_agnews.labels import LABELS, label_key
 from lora_agnews.results.estimates import Estimate, wilson_interval
 from lora_agnews.training.metrics import ClassificationMetrics
+from tests.commands import train
+from tests.test_inference import TEXTS, command
 
 ROWS = load_test_rows("sample", None) or pytest.fail("no test rows")
 KEYS = [label_key(name) for name in LABELS]

@@ -18,14 +18,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import ROOT, run_python
-from hub_server import TOKEN, HubServer
-from test_inference import TEXTS, command
 
 from lora_agnews import load_run
-from lora_agnews.__main__ import Format
+from lora_agnews.config.choices import ExportFormat
 from lora_agnews.inference import export as exporting
 from lora_agnews.inference.classifier import open_run
+from tests.commands import ROOT, run_python
+from tests.hub_server import TOKEN, HubServer
+from tests.test_inference import TEXTS, command
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft 0.21
 HEADLINES = TEXTS[:12]
@@ -170,14 +170,14 @@ def test_an_export_replaces_an_export_alone_and_only_when_told(merged: Path, run
 
 
 def test_the_command_offers_every_format() -> None:
-    assert {each.value for each in Format} == set(exporting.FORMATS)
+    assert {each.value for each in ExportFormat} == set(exporting.WRITERS)
 
 
 def test_an_export_that_answers_otherwise_is_not_kept(
     run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for difference in (1.1e-4, math.nan):
-        monkeypatch.setitem(exporting.FORMATS, "adapter", lambda run, folder, given=difference: given)
+        monkeypatch.setitem(exporting.WRITERS, "adapter", lambda run, folder, given=difference: given)
         done = command("export", run_dir, "-o", tmp_path / "out", "--format", "adapter")
         assert done.exit_code == 1
         assert "the export's logits differ from the run's by" in done.stderr

@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
-from test_data import SAME_ROWS, TEXTS, written_csv
 
 from lora_agnews.__main__ import FORMATS
 from lora_agnews.data import formats as files
 from lora_agnews.data.source import read_texts
 from lora_agnews.errors import UserError
+from tests.test_data import SAME_ROWS, TEXTS, written_csv
 
 PICKLES = Path(__file__).parent / "pickles"  # of the same rows, made with the named versions of datasets
 ODD_TEXTS = [

@@ -16,15 +16,15 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
-from conftest import ROOT, run_python
-from hub_server import COMMITS, HubServer
-from lora_agnews.model.pretrain import train_tokenizer
 from safetensors.torch import load_file
 from transformers import RobertaConfig, RobertaForMaskedLM
 
 from lora_agnews.data.source import HUB_NAME, read_file
 from lora_agnews.results.ranking import find_runs
 from lora_agnews.results.record import RunResult
+from tests.commands import ROOT, run_python
+from tests.hub_server import COMMITS, HubServer
+from tools.pretrain_tiny import train_tokenizer
 
 MODEL = "FacebookAI/roberta-base"
 PICKLED = "somebody/pickled"

@@ -19,10 +19,8 @@ import pytest
 import torch
 import transformers
 import yaml
-from conftest import ROOT, run_python
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from test_files import ODD_TEXTS, PICKLED, PICKLES
 from typer.testing import CliRunner, Result
 
 from lora_agnews import load_run
@@ -35,6 +33,8 @@ from lora_agnews.model.adapter import save_adapter
 from lora_agnews.model.build import build_model
 from lora_agnews.model.encoder import find_encoder
 from lora_agnews.model.lora import LoraSpec
+from tests.commands import ROOT, run_python
+from tests.test_files import ODD_TEXTS, PICKLED, PICKLES
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft 0.21
 TEXTS = (load_rows("sample", None, None)[1] or pytest.fail("no test rows")).texts
@@ -216,8 +216,8 @@ def test_a_rows_probabilities_do_not_depend_on_its_neighbours(classify: Classifi
 def test_windows_hold_little_and_keep_the_order(
     classify: Classifier, expected: np.ndarray, monkeypatch: pytest.MonkeyPatch, rows: int, characters: int
 ) -> None:
-    monkeypatch.setattr(inference, "ROWS_AT_ONCE", rows)
-    monkeypatch.setattr(inference, "CHARACTERS_AT_ONCE", characters)
+    monkeypatch.setattr(inference, "WINDOW_ROWS", rows)
+    monkeypatch.setattr(inference, "WINDOW_CHARACTERS", characters)
     read = 0
 
     def reading() -> Iterator[str]:
@@ -303,7 +303,7 @@ def test_a_run_made_on_a_gpu_answers_on_a_cpu(run_dir: Path, expected: np.ndarra
     if not torch.cuda.is_available():
         done = command("evaluate", copy)
         assert done.exit_code == 0, done.output
-        assert "computed on cuda:0 in 16-mixed, and there is none here" in done.stderr.replace("\n", " ")
+        assert "the run used cuda:0 in 16-mixed, which is not available here" in done.stderr.replace("\n", " ")
 
 
 def test_a_base_model_that_lies_elsewhere_is_named_found_and_checked(
@@ -340,11 +340,11 @@ BAD_USES: list[tuple[list[str], int, str]] = [
     (["predict", "RUN", "null.jsonl"], 2, "null.jsonl: row 2: the text is empty"),
     (["predict", "RUN", "news.csv", "--text-column", "headline"], 2, "no column headline; the columns are text"),
     (["predict", "RUN", "title.csv"], 2, "Another column: --text-column NAME"),
-    (["predict", "RUN", "news.csv", "-o", "none/out.csv"], 2, "none/out.csv: can't be written"),
+    (["predict", "RUN", "news.csv", "-o", "none/out.csv"], 2, "none/out.csv cannot be written"),
     (["predict", "RUN", "news.csv", "-o", "news.csv"], 2, "is the file with the texts"),
-    (["predict", "RUN", "news.csv", "-o", "killed"], 2, "killed: can't be written (Is a directory)"),
+    (["predict", "RUN", "news.csv", "-o", "killed"], 2, "killed cannot be written (Is a directory)"),
     (["predict", "DAMAGED", "news.csv"], 2, "adapter_model.safetensors: can't be read"),
-    (["predict", "NO_RECORD", "news.csv"], 2, "result.json: no record of a run of this version"),
+    (["predict", "NO_RECORD", "news.csv"], 2, "result.json: not a record of this version"),
     (["predict", "HEADLESS", "news.csv"], 2, "is damaged: it lacks values of the adapters or the head"),
     (["predict", "NAN", "news.csv"], 2, "is damaged: it lacks values of the adapters or the head"),
     (["predict", "RUN", "twice.csv"], 2, "twice.csv: has 2 columns text"),
@@ -354,7 +354,7 @@ BAD_USES: list[tuple[list[str], int, str]] = [
     (["evaluate", "RUN", "bad.csv"], 2, "no column label"),
     (["evaluate", "RUN", "labelled.csv", "--errors", "labelled.csv"], 2, "is the labelled file"),
     (["export", "RUN", "-o", "out", "--private"], 2, "give --push-to-hub OWNER/NAME too"),
-    (["evaluate", "RUN", "labelled.csv", "--errors", "none/out.csv"], 2, "none/out.csv: can't be written"),
+    (["evaluate", "RUN", "labelled.csv", "--errors", "none/out.csv"], 2, "none/out.csv cannot be written"),
     (["demo", "RUN", "--port", "70000"], 2, "Invalid value for '--port'"),
     (["predict", "news.csv"], 2, "RUN_DIR"),
     (["predict", "HERE", "news.csv"], 2, "no run lies there (no result.json)"),

@@ -9,7 +9,6 @@ from typing import Any
 import peft
 import pytest
 import torch
-from conftest import run_python
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
@@ -22,6 +21,7 @@ from lora_agnews.model.architecture import read_architecture
 from lora_agnews.model.build import build_model, cast_frozen_layers, load_base, load_tokenizer
 from lora_agnews.model.encoder import find_encoder
 from lora_agnews.model.lora import LoraSpec, predict_budget
+from tests.commands import run_python
 
 TINY = find_encoder("tiny", None)
 MakeLora = Callable[..., LoraSpec]
@@ -187,7 +187,7 @@ import sys, torch, peft
 from pathlib import Path
 from transformers import AutoModelForSequenceClassification
 from lora_agnews.model.adapter import load_adapter
-from lora_agnews.model.encoder import locate
+from lora_agnews.model.encoder import find_encoder
 
 for folder in map(Path, sys.argv[2:]):
     torch.manual_seed(99)
@@ -196,7 +196,7 @@ for folder in map(Path, sys.argv[2:]):
     expected = torch.load(folder / "expected.pt")
     with torch.no_grad():
         logits = model(**expected["batch"]).logits
-        ours = load_adapter(folder / "adapter", locate("tiny", None))(**expected["batch"]).logits
+        ours = load_adapter(folder / "adapter", find_encoder("tiny", None))(**expected["batch"]).logits
         merged = model.merge_and_unload()(**expected["batch"]).logits
     assert torch.equal(ours, expected["logits"]), f"{folder}: ours"
     assert torch.equal(logits, expected["logits"]) or not expected["exact"], f"{folder}: plain PEFT"

@@ -54,9 +54,11 @@ def test_only_runs_that_came_to_their_end_are_counted(tmp_path: Path) -> None:
         leave(tmp_path / status, 0.99, f"seed={number}", status=status)
     (row,) = ranked(tmp_path)
     assert (row.n, row.mean()) == (2, pytest.approx(0.55))
-    assert row.states == {"failed": 1, "interrupted": 2, "over_budget": 1}, "nobody is at the one that says running"
+    assert row.other_statuses == {"failed": 1, "interrupted": 2, "over_budget": 1}, (
+        "nobody is at the one that says running"
+    )
     with run_lock(tmp_path / "running"):
-        assert ranked(tmp_path)[0].states["running"] == 1
+        assert ranked(tmp_path)[0].other_statuses["running"] == 1
 
 
 def test_a_tie_is_a_mean_within_one_standard_error_of_the_best(tmp_path: Path) -> None:
@@ -120,8 +122,8 @@ def test_csv_and_json_hold_every_row(tmp_path: Path) -> None:
     [
         ("nothing", None, "no such directory"),
         ("", None, "no run in it"),
-        ("bad", "{", "no record of a run of this version"),
-        ("bad", '{"seed": 1}', "no record of a run of this version"),
+        ("bad", "{", "not a record of this version"),
+        ("bad", '{"seed": 1}', "not a record of this version"),
     ],
 )
 def test_a_place_without_a_run_is_told(tmp_path: Path, name: str, text: str | None, message: str) -> None:

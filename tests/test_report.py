@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_ranking import leave, ranked
 from typer.testing import CliRunner
 
 from lora_agnews.__main__ import app
@@ -16,6 +15,7 @@ from lora_agnews.config.compose import compose_config
 from lora_agnews.results.ranking import Row
 from lora_agnews.results.record import RunResult, config_hash
 from lora_agnews.results.report import command_of, write_report
+from tests.test_ranking import leave, ranked
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -45,7 +45,7 @@ def test_a_page_holds_every_configuration_and_nothing_from_elsewhere(rows: list[
     assert HOSTILE not in own
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in own
     assert not re.findall(r"(?:src|href)=[\"']?(?:https?:)?//", own)
-    for text in ("2 failed", "Pareto front", "1,000,000", "Confusion of the winner", "0.8825 ± 0.0035"):
+    for text in ("2 failed", "Pareto front", "1,000,000", "Confusion matrix of the best run", "0.8825 ± 0.0035"):
         assert text in own, text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "runs"]
 
@@ -53,13 +53,13 @@ def test_a_page_holds_every_configuration_and_nothing_from_elsewhere(rows: list[
 def test_runs_of_which_none_came_to_its_end_have_a_page_too(tmp_path: Path) -> None:
     leave(tmp_path / "runs" / "a", 0.0, status="failed")
     write_report(ranked(tmp_path / "runs"), tmp_path / "report.html", "it")
-    assert "No run has come to its end." in (tmp_path / "report.html").read_text()
+    assert "No run has finished." in (tmp_path / "report.html").read_text()
 
 
 def test_a_page_that_cannot_be_written_is_told(rows: list[Row], tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["report", str(tmp_path / "runs"), "-o", str(tmp_path)])
     assert done.exit_code == 2
-    assert f"{tmp_path}: can't be written (Is a directory)" in done.stderr
+    assert f"{tmp_path} cannot be written (Is a directory)" in done.stderr
 
 
 @pytest.mark.parametrize(

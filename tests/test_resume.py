@@ -6,27 +6,24 @@ import fcntl
 import os
 import shutil
 import signal
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
 from safetensors.torch import load_file
 
-from lora_agnews.config.compose import compose_config
+from lora_agnews.config.compose import compose_config, hydra_initialized
+from lora_agnews.config.messages import quote
+from lora_agnews.config.resume import find_run, resumed_config
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import UserError
 from lora_agnews.model.encoder import find_encoder, weights_id
-from lora_agnews.results.record import RunResult, config_hash
-from lora_agnews.training import fit as training
+from lora_agnews.results.record import RunResult
 from lora_agnews.training.checkpoint import read_checkpoint
-from lora_agnews.training.fit import train_and_test
-from lora_agnews.training.resume import enter, find_run, resumed_config
 from lora_agnews.training.run import run
 from lora_agnews.training.task import LoRAClassifier
 
@@ -43,20 +40,12 @@ class Killed(BaseException):
     """Nothing in the program catches this one, so nothing is saved or tidied up."""
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _logged_often() -> Iterator[None]:
-    """Logged steps fall on checkpoints and on validations."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "LOG_EVERY_STEPS", 2)
-        yield
-
-
 def train(run_dir: Path, config: TrainConfig, resume: Path | None = None) -> RunResult:
+    """Start a run, or continue it from a run directory or a checkpoint."""
     run_dir.mkdir(exist_ok=True)
-    values = config.to_dict()
-    result = RunResult(values, config.seed, config_hash(values))
-    train_and_test(config, find_encoder("tiny", None), run_dir, result, resume)
-    return result
+    config = copy.deepcopy(config)
+    config.resume = str(resume) if resume else None
+    return run(config, run_dir)
 
 
 def left(run_dir: Path) -> dict[str, Any]:
@@ -142,8 +131,7 @@ def test_so_it_is_whatever_ends_a_step_an_epoch_or_a_run(
     config = compose_config([*SHORT, *files, *overrides])
     metrics = train(tmp_path / "whole", config).metrics
     kill(monkeypatch, hook, call, tmp_path / "killed", config)
-    last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
-    assert train(tmp_path / "killed", config, last if last.exists() else None).metrics == metrics
+    assert train(tmp_path / "killed", config, resume=tmp_path / "killed").metrics == metrics
     torch.testing.assert_close(left(tmp_path / "killed"), left(tmp_path / "whole"), rtol=0, atol=0)
 
 
@@ -185,8 +173,7 @@ def test_a_killed_and_continued_run_is_the_uninterrupted_one(
 ) -> None:
     kill(monkeypatch, hook, call, tmp_path, config)
     torch.manual_seed(call)  # nothing depends on what the process did before
-    last = tmp_path / "checkpoints" / "last.ckpt"
-    result = train(tmp_path, config, last if last.exists() else None)
+    result = train(tmp_path, config, resume=tmp_path)
     metrics, remains = whole
     assert result.metrics == metrics
     torch.testing.assert_close(left(tmp_path), remains, rtol=0, atol=0)
@@ -221,10 +208,10 @@ def test_a_signal_saves_at_the_next_step_and_ends_the_run(
 
     with monkeypatch.context() as patch:
         patch.setattr(LoRAClassifier, "training_step", signalled)
-        with pytest.raises(SystemExit):
+        with pytest.raises(KeyboardInterrupt):
             train(tmp_path, config)
     assert signal.getsignal(number) == before
-    assert "once more stops at once" in capfd.readouterr().err
+    assert "the same signal again stops at once" in capfd.readouterr().err
     last = tmp_path / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == 3
     assert train(tmp_path, config, last).metrics == whole[0]
@@ -236,27 +223,24 @@ def test_a_damaged_or_foreign_checkpoint_is_refused_with_its_path_and_the_one_be
     kill(monkeypatch, "training_step", 12, tmp_path, config)
     last, previous = (tmp_path / "checkpoints" / name for name in ("last.ckpt", "previous.ckpt"))
     content = last.read_bytes()
-    with pytest.raises(UserError, match=r"last\.ckpt: belongs to another run, of data .*resume=.*previous\.ckpt"):
+    with pytest.raises(UserError, match=r"last\.ckpt: belongs to another run, with data .*resume=.*previous\.ckpt"):
         read_checkpoint(last, {"data": "other"})
     for damaged in (content[: len(content) // 2], b"", b"not a checkpoint"):
         last.write_bytes(damaged)
-        with pytest.raises(UserError, match=r"last\.ckpt: damaged or no checkpoint.*resume=.*previous\.ckpt"):
+        with pytest.raises(UserError, match=r"last\.ckpt: damaged, or not a checkpoint.*resume=.*previous\.ckpt"):
             train(tmp_path, config, last)
     assert train(tmp_path, config, previous).metrics == whole[0]
 
 
 def test_other_rows_are_another_run(config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kill(monkeypatch, "training_step", 6, tmp_path, config)
     assert config.data.train_file
-    rows = Path(config.data.train_file).read_text()
-    changed = tmp_path / "changed.csv"
-    changed.write_text(rows.replace("war 0", "peace 0"))
-    other = copy.deepcopy(config)
-    other.data.train_file = str(changed)
-    values = config.to_dict()
-    result = RunResult(values, config.seed, config_hash(values))
-    with pytest.raises(UserError, match="belongs to another run, of data"):
-        train_and_test(other, find_encoder("tiny", None), tmp_path, result, tmp_path / "checkpoints" / "last.ckpt")
+    own, rows = copy.deepcopy(config), tmp_path / "rows.csv"
+    shutil.copy(config.data.train_file, rows)
+    own.data.train_file = str(rows)
+    kill(monkeypatch, "training_step", 6, tmp_path / "run", own)
+    rows.write_text(rows.read_text().replace("war 0", "peace 0"))
+    with pytest.raises(UserError, match="belongs to another run, with data"):
+        train(tmp_path / "run", own, resume=tmp_path / "run")
 
 
 BEGAN = ["experiment=quickstart", "lora.r=2", "seed=5"]
@@ -301,12 +285,11 @@ def test_a_run_stays_in_its_directory(tmp_path: Path, monkeypatch: pytest.Monkey
     run_dir.mkdir()
     (run_dir / "config.yaml").write_text(yaml.safe_dump(compose_config(BEGAN).to_dict()))
     with pytest.raises(UserError, match=r"hydra\.run\.dir=x: a run that is continued stays where it is"):
-        enter(str(run_dir), ["resume=it", "hydra.run.dir=x"])
-    monkeypatch.setattr(sys, "argv", ["train.py", "resume=it"])
-    enter(str(run_dir), ["resume=it"])
-    assert sys.argv[1].startswith("hydra.run.dir=")
-    value = OverridesParser.create().parse_override(sys.argv[1]).value()
-    assert OmegaConf.create({"dir": value}).dir == str(run_dir)
+        resumed_config(str(run_dir), ["resume=it", "hydra.run.dir=x"])
+    with hydra_initialized():
+        values = compose("train", [f"resume={quote(str(run_dir))}"], return_hydra_config=True)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", values)
+    assert values.hydra.run.dir == str(run_dir)
 
 
 @pytest.mark.parametrize("status", ["finished", "stopped_early"])
@@ -314,7 +297,7 @@ def test_a_finished_run_is_left_as_it_is(tmp_path: Path, capfd: pytest.CaptureFi
     config = compose_config([*BEGAN, f"resume={tmp_path}"])
     RunResult(config.to_dict(), 5, "", status=status, metrics={"val/accuracy": 0.5}).save(tmp_path)
     before = (tmp_path / "result.json").read_bytes()
-    assert run(config, None, tmp_path).metrics == {"val/accuracy": 0.5}
+    assert run(config, tmp_path).metrics == {"val/accuracy": 0.5}
     assert (tmp_path / "result.json").read_bytes() == before
     assert "nothing to continue" in capfd.readouterr().err
 
@@ -323,8 +306,8 @@ def test_two_processes_do_not_work_on_one_run(tmp_path: Path) -> None:
     config = compose_config(BEGAN)
     folder = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
-    with pytest.raises(UserError, match="another process is at work on this run"):
-        run(config, None, tmp_path)
+    with pytest.raises(UserError, match="another process is working on this run"):
+        run(config, tmp_path)
     os.close(folder)
     assert list(tmp_path.iterdir()) == []
 
@@ -342,5 +325,5 @@ def test_other_weights_in_the_same_folder_are_told_apart(tmp_path: Path) -> None
 def test_a_saved_configuration_that_does_not_fit_is_told(tmp_path: Path) -> None:
     for text in ("seed: x", "a: [", "unknown: 1", ""):
         (tmp_path / "config.yaml").write_text(text)
-        with pytest.raises(UserError, match=r"config\.yaml: no configuration of this version"):
+        with pytest.raises(UserError, match=r"config\.yaml: not a configuration of this version"):
             resumed_config(str(tmp_path), [])

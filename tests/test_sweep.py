@@ -17,16 +17,18 @@ from typing import Any
 
 import optuna
 import pytest
-from conftest import CACHE, ROOT, run_python
 
-from lora_agnews.config.compose import compose_config, load_study, name_run
+from lora_agnews.config.compose import compose_config, compose_study
+from lora_agnews.config.points import name_run
 from lora_agnews.errors import RunPruned, UserError
 from lora_agnews.results.ranking import find_runs
 from lora_agnews.results.record import RunResult
 from lora_agnews.sweeps import study
-from lora_agnews.sweeps.progress import SweepProgress
+from lora_agnews.sweeps.progress import SweepProgress, conclude
+from lora_agnews.sweeps.run_study import run_study
 from lora_agnews.sweeps.space import grid_points, parse_space, random_points
-from lora_agnews.sweeps.study import Study, run_study
+from lora_agnews.sweeps.study import Study
+from tests.commands import CACHE, ROOT, run_python
 
 CONDITIONAL = {
     "model.head": ["full", "out_proj"],
@@ -50,7 +52,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def study_of(folder: Path, *lines: str) -> Any:
-    return load_study(["study=smoke", f"dir={folder}", *lines])
+    return compose_study(["study=smoke", f"dir={folder}", *lines])
 
 
 def statuses(folder: Path) -> dict[str, str]:
@@ -113,7 +115,7 @@ def test_a_space_that_cannot_be_read_is_told(space: dict[str, Any], message: str
 )
 def test_a_bad_line_of_a_study_is_told_before_anything_is_created(lines: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        load_study(["study=smoke", *lines])
+        compose_study(["study=smoke", *lines])
 
 
 STUDIES = sorted(path.stem for path in (ROOT / "conf" / "study").glob("*.yaml"))
@@ -124,7 +126,7 @@ LARGE = ("heads", "reference")  # seconds
     "name", [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in STUDIES]
 )
 def test_the_shipped_studies_can_be_built(name: str) -> None:
-    shipped = Study(load_study([f"study={name}"]))
+    shipped = Study(compose_study([f"study={name}"]))
     assert shipped.num_runs
     assert all(not isinstance(budget, Exception) for _, budget in shipped.budgets)
 
@@ -192,7 +194,7 @@ def test_a_point_that_cannot_run_is_recorded_with_the_remedy_and_tried_again(row
         result = board.run(config, tmp_path / "point")
         assert result.status == RunResult.load(tmp_path / "point").status == "failed"
         assert "quary" in (result.error or "")
-    assert board.conclude() == 1
+    assert conclude(tmp_path)[1] == 1
 
 
 def test_a_study_runs_its_points_once_and_ranks_them(rows: list[str], tmp_path: Path, capfd: Any) -> None:
@@ -238,7 +240,7 @@ def test_a_study_of_tpe_draws_as_many_as_are_wanted_and_counts_none_over_the_bud
     assert run_study(odd, []) == 0
     states = {trial.params["lora.r"]: trial.state.name for trial in study_in(tmp_path / "odd").trials}
     assert states == {1: "FAIL", 2: "COMPLETE"}, "orthogonal needs an even r: told, and the study goes on"
-    monkeypatch.setattr(study, "DRAWS", 3)
+    monkeypatch.setattr(study, "DRAWS_PER_POINT", 3)
     hopeless = study_of(tmp_path / "hopeless", *lines, *rows)
     hopeless.space = {"lora.r": {"low": 50, "high": 60}}
     with pytest.raises(UserError, match="3 points in a row are over the budget"):
@@ -254,7 +256,7 @@ def test_a_point_that_falls_behind_is_given_up(rows: list[str], tmp_path: Path) 
     assert states[-1] == "PRUNED"
     (given_up,) = [result for _, result in find_runs([tmp_path]) if result.status == "interrupted" and
                    result.config["optim"]["lr"] == 1e-9]  # fmt: skip
-    assert given_up.error == RunPruned.WORDS
+    assert given_up.error == RunPruned.MESSAGE
     assert "test/accuracy" not in given_up.metrics
 
 

@@ -17,7 +17,8 @@ from lora_agnews.errors import BudgetExceeded
 from lora_agnews.model.build import build_model
 from lora_agnews.model.encoder import find_encoder
 from lora_agnews.model.lora import LoraSpec
-from lora_agnews.training.task import LoRAClassifier, parameter_groups
+from lora_agnews.training.optimizers import parameter_groups
+from lora_agnews.training.task import LoRAClassifier
 
 ROWS = 12
 
@@ -45,9 +46,9 @@ class Answers(nn.Module):
         return SequenceClassifierOutput(logits=5.0 * nn.functional.one_hot(input_ids[:, 0], 4).float())
 
 
-def make_task(model: nn.Module, **changes: Any) -> LoRAClassifier:
+def make_task(model: nn.Module, limit: int = 1_000_000, **changes: Any) -> LoRAClassifier:
     values: dict[str, Any] = {
-        "limit": 1_000_000,
+        "budget": count(model, limit),
         "optimizer": "adam",
         "lr": 0.1,
         "lora_plus_ratio": 1.0,
@@ -97,7 +98,7 @@ def test_test_metrics_equal_hand_counts(tmp_path: Path) -> None:
     names = ("world", "sports", "business", "sci_tech")
     assert [metrics[f"test/f1_{name}"] for name in names] == pytest.approx(f1)
     assert metrics["test/macro_f1"] == pytest.approx(sum(f1) / 4)
-    assert task.scores.confusion.tolist() == [[2, 1, 0, 0], [0, 1, 0, 0], [0, 0, 2, 0], [0, 0, 2, 0]]
+    assert task.metrics.confusion.tolist() == [[2, 1, 0, 0], [0, 1, 0, 0], [0, 0, 2, 0], [0, 0, 2, 0]]
     right = -torch.log_softmax(torch.tensor([5.0, 0, 0, 0]), 0)
     assert metrics["test/loss"] == pytest.approx(float(5 * right[0] + 3 * right[1]) / 8, rel=1e-5)
 

@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 import wandb
 import yaml
-from conftest import run_python
 from wandb.sdk.lib import wbauth
 
+from lora_agnews.config.schema import LoggerConfig
 from lora_agnews.results.record import RunResult
-from lora_agnews.training.tracking import tracking
+from lora_agnews.training.tracking import open_tracking
+from tests.commands import run_python
 
 KEY = "0123456789" * 4
 WITHOUT_WANDB = """
@@ -37,10 +38,11 @@ DISABLED = """
 import sys
 from pathlib import Path
 
-import lora_agnews.experiment
-from lora_agnews.tracking import tracking
+import lora_agnews.training.run
+from lora_agnews.config.schema import LoggerConfig
+from lora_agnews.training.tracking import open_tracking
 
-with tracking(Path(sys.argv[1]), "disabled", "project", None, [], {}):
+with open_tracking(Path(sys.argv[1]), LoggerConfig("disabled", "project", None, []), {}):
     print("imported" if "wandb" in sys.modules else "left alone")
 """
 Done = subprocess.CompletedProcess[str]
@@ -186,8 +188,8 @@ def log_in(nobody: pytest.MonkeyPatch, server: str, key: str = KEY) -> None:
 def track(run_dir: Path, mode: str) -> dict[str, str]:
     """A run that logs nothing; gives how it may be looked at."""
     run_dir.mkdir()
-    with tracking(run_dir, mode, "project", None, [], {}) as tracked:
-        return tracked.view
+    with open_tracking(run_dir, LoggerConfig(mode, "project", None, []), {}) as tracking:
+        return tracking.lines
 
 
 CLOSED = "http://127.0.0.1:9"  # the discard service: nobody runs it
@@ -252,8 +254,8 @@ def test_online_with_nobody_logged_in_is_an_error_with_the_remedy(tmp_path: Path
 @pytest.mark.filterwarnings("ignore:Experiment logs directory .* is not empty")  # W&B's folder was made first
 def test_a_run_that_raises_is_closed_and_marked_as_failed(tmp_path: Path, nobody: pytest.MonkeyPatch) -> None:
     def run_that_raises() -> None:
-        with tracking(tmp_path, "offline", "project", None, [], {"seed": 1}) as tracked:
-            for logger in tracked.loggers:
+        with open_tracking(tmp_path, LoggerConfig("offline", "project", None, []), {"seed": 1}) as tracking:
+            for logger in tracking.loggers:
                 logger.log_metrics({"val/accuracy": 0.5}, step=1)
             raise ZeroDivisionError
 
@@ -277,14 +279,15 @@ import sys
 import time
 from pathlib import Path
 
-from lora_agnews.tracking import tracking
+from lora_agnews.config.schema import LoggerConfig
+from lora_agnews.training.tracking import open_tracking
 
-for after, steps in ((None, (1, 2, 3)), (2, (3, 4))):
-    with tracking(Path(sys.argv[1]), "offline", "project", None, [], {}, after) as tracked:
+for rows, steps in ((None, (1, 2, 3)), (2, (3, 4))):
+    with open_tracking(Path(sys.argv[1]), LoggerConfig("offline", "project", None, []), {}, rows) as tracking:
         for step in steps:
-            for logger in tracked.loggers:
+            for logger in tracking.loggers:
                 logger.log_metrics({"val/accuracy": step / 10}, step)
-        print(tracked.run.id)
+        print(tracking.wandb_run.id)
     time.sleep(1)  # W&B names its folders by the second
 """
 
