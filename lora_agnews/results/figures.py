@@ -113,10 +113,8 @@ def draw_calibration(confidence: np.ndarray, correct: np.ndarray, edges: np.ndar
         figure = Figure(figsize=(5.4, 5.8), layout="constrained")
         axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         axes.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle="--", label="perfect calibration")
-        spread, name = [accuracy - low, high - accuracy], "the model, 95% intervals"
-        axes.errorbar(
-            mean_confidence, accuracy, spread, color=RED, marker="o", linewidth=2, elinewidth=1, capsize=3, label=name
-        )
+        axes.plot(mean_confidence, accuracy, color=RED, marker="o", linewidth=2, label="the model, 95% intervals")
+        axes.vlines(mean_confidence, low, high, color=RED, linewidth=1)
         axes.set(title=title, ylabel="accuracy", ylim=(-0.02, 1.02))
         axes.legend(frameon=False, loc="lower right")
         below.bar(edges[:-1], number, width=np.diff(edges), align="edge", color=PALE_BLUE, edgecolor="white")
