@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 from lora_agnews.config.compose import compose_config
 from lora_agnews.config.rules import config_keys, describe_allowed, to_override
+from tests.commands import ROOT
 
 PACKAGE = ROOT / "lora_agnews"
 LAYERS = {  # module or package of ours -> what it may import of ours

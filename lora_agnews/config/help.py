@@ -18,7 +18,7 @@ Fine-tunes RoBERTa with LoRA on AG News under a hard budget of 1,000,000 trainab
   python train.py resume=RUN_DIR            continue a run exactly where it stopped
   python -m lora_agnews budget lora.r=4     what a run would train, and the largest r that fits
 
-Flags: -m, --multirun; --cfg job --resolve shows the configuration and runs nothing; --hydra-help: all.
+Flags: -m, --multirun; --cfg job --resolve: show the configuration, run nothing; --hydra-help: all.
 Put a value with special characters into two pairs of quotes: 'data.train_file="my rows, 1.csv"'.
 """
 

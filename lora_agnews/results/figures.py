@@ -7,28 +7,31 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from lora_agnews.labels import LABELS
+from lora_agnews.results.estimates import wilson_interval
 from lora_agnews.results.record import METRICS_FILE, RunResult
 
-BLUE, PALE_BLUE, RED, GREY = "#3b6fb6", "#b9cbe4", "#d1495b", "#c9ced6"
+BLUE, PALE_BLUE, RED, PALE_RED, GREY = "#3b6fb6", "#b9cbe4", "#d1495b", "#f6dfe2", "#c9ced6"
+MANY = 20  # validations, from which on they are not marked one by one
 STYLE: Any = {"font.size": 12, "axes.titlesize": 13, "axes.spines.top": False, "axes.spines.right": False}
 
 
 def draw_run(run_dir: Path, result: RunResult) -> list[Path]:
     """Draw curves.png and confusion.png of a finished run."""
     split = "Test" if "test/accuracy" in result.metrics else "Validation"
-    pictures = [draw_curves(run_dir)]
+    pictures = [draw_curves(run_dir, result)]
     if result.confusion:  # not known after the resume of a run of version 0.1 without test rows
         pictures.append(draw_confusion(np.asarray(result.confusion), split, run_dir / "figures" / "confusion.png"))
     return pictures
 
 
-def draw_curves(run_dir: Path) -> Path:
+def draw_curves(run_dir: Path, result: RunResult) -> Path:
     """Draw figures/curves.png from metrics.csv: loss and validation accuracy by step.
 
     The training loss is the mean of the last tenth of the logged batches, over the pale loss of single batches. Thin
-    vertical lines mark the validations.
+    vertical lines mark the validations. The band is one standard error of a share of the validation rows.
     """
     with (run_dir / METRICS_FILE).open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -39,21 +42,31 @@ def draw_curves(run_dir: Path) -> Path:
 
     steps, batches = series("train/loss")
     validated, losses = series("val/loss")
+    scores = np.array(series("val/accuracy")[1])
+    num_rows = result.data["val"]
+    error = np.sqrt(scores * (1 - scores) / num_rows)
+    smoothed = result.config["optim"]["label_smoothing"] > 0  # which raises the training loss alone
+    marker = {"color": RED, "linewidth": 2, "marker": "o", "markersize": 6 if len(validated) <= MANY else 3}
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9, 3.6), layout="constrained")
-        loss, accuracy = figure.subplots(1, 2)
+        loss, accuracy = figure.subplots(1, 2, sharex=True)
         few = len(steps) < 3
         loss.plot(steps, batches, color=PALE_BLUE, linewidth=1, marker="o" if few else None, label="one batch")
-        loss.plot(steps, running_mean(batches), color=BLUE, linewidth=2, label="running mean")
-        loss.plot(validated, losses, color=RED, marker="o", linewidth=2, label="validation")
+        name = "training (label smoothing)" if smoothed else "training"
+        loss.plot(steps, running_mean(batches), color=BLUE, linewidth=2, label=name)
+        loss.plot(validated, losses, label="validation", **marker)
         loss.set(title="Loss", xlabel="step", ylabel="cross-entropy [nat]")
         loss.set_ylim(bottom=0)
-        loss.legend(frameon=False, fontsize=11)
-        accuracy.plot(*series("val/accuracy"), color=RED, marker="o", linewidth=2)
-        accuracy.set(title="Validation accuracy", xlabel="step", ylabel="accuracy")
-        accuracy.margins(y=0.2)
+        loss.legend(loc="upper right", edgecolor="none", fontsize=11)
+        if len(validated) > 1:
+            accuracy.fill_between(validated, scores - error, scores + error, color=PALE_RED, linewidth=0)
+            accuracy.plot(validated, scores, **marker)
+        else:
+            accuracy.errorbar(validated, scores, error, elinewidth=1.5, capsize=4, **marker)
+        accuracy.set(title="Validation accuracy", xlabel="step", ylabel=f"± standard error of {num_rows:,} rows")
+        accuracy.margins(y=0.1)
         for axes in (loss, accuracy):
-            for step in validated if len(validated) <= 20 else ():
+            for step in validated if len(validated) <= MANY else ():
                 axes.axvline(step, color=GREY, linewidth=1, linestyle=":", zorder=0)
             axes.grid(axis="y", alpha=0.3)
             axes.set_xlim(left=0)
@@ -82,30 +95,32 @@ def draw_confusion(counts: np.ndarray, name: str, path: Path) -> Path:
         axes.set(title=f"{name}: {correct:.2%} of {counts.sum():,} rows correct", xlabel="predicted", ylabel="true")
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
+        figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class", format=PercentFormatter(1))
         return _save(figure, path)
 
 
 def draw_calibration(confidence: np.ndarray, correct: np.ndarray, edges: np.ndarray, title: str, path: Path) -> Path:
-    """Draw accuracy by confidence, and below it the number of rows per bin.
+    """Draw accuracy by confidence with 95% Wilson intervals, and below it the number of rows per bin.
 
     `confidence` (rows,) is the probability of the predicted class, `correct` (rows,) bool, `edges` those of the bins.
     """
     bins = np.digitize(confidence, edges[1:-1])
     number = np.bincount(bins, minlength=len(edges) - 1)
     filled = number > 0
-    mean_confidence, accuracy = (
-        np.bincount(bins, weights, len(edges) - 1)[filled] / number[filled] for weights in (confidence, correct)
-    )
+    mean_confidence = np.bincount(bins, confidence, len(number))[filled] / number[filled]
+    right = np.bincount(bins, correct, len(number))[filled]
+    intervals = [wilson_interval(*pair) for pair in zip(right.tolist(), number[filled].tolist(), strict=True)]
+    accuracy, low, high = np.array([(each.value, each.low, each.high) for each in intervals]).T
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(5.4, 5.8), layout="constrained")
         axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, label="perfect calibration")
-        axes.plot(mean_confidence, accuracy, color=RED, marker="o", linewidth=2, label="the model")
-        axes.set(title=title, ylabel="accuracy", ylim=(0, 1.02))
-        axes.legend(frameon=False, loc="upper left")
+        axes.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle="--", label="perfect calibration")
+        axes.plot(mean_confidence, accuracy, color=RED, marker="o", linewidth=2, label="the model, 95% intervals")
+        axes.vlines(mean_confidence, low, high, color=RED, linewidth=1)
+        axes.set(title=title, ylabel="accuracy", ylim=(-0.02, 1.02))
+        axes.legend(frameon=False, loc="lower right")
         below.bar(edges[:-1], number, width=np.diff(edges), align="edge", color=PALE_BLUE, edgecolor="white")
-        below.set(xlabel="probability of the predicted class", ylabel="rows", xlim=(0, 1))
+        below.set(xlabel="probability of the predicted class", ylabel="rows", xlim=(1 / len(LABELS) - 0.01, 1))
         for each in (axes, below):
             each.grid(alpha=0.3)
         return _save(figure, path)

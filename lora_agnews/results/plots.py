@@ -18,39 +18,37 @@ from lora_agnews.results.ranking import Row, pareto
 from lora_agnews.results.record import METRICS_FILE
 
 LONGEST_LABEL = 22
-BLUE, RED, ORANGE = "#3b6fb6", "#d1495b", "#e8963c"  # visible on white and on black
+BLUE, RED, TEAL, ORANGE = "#3b6fb6", "#d1495b", "#2a9fb0", "#e8963c"  # visible on white and on black
 COLOURS = [BLUE, RED, "#3a9a6b", "#8a5fbf", "#c98a1b", "#2a9fb0", "#b0578f", "#7a8a2f", "#6b7280", "#a0522d"]
 
 
 def accuracy_by_parameters(rows: Sequence[Row]) -> go.Figure:
     """Draw the metric against the number of trained parameters, with the Pareto front and the limit."""
     front = pareto(rows)
+    others = [row for row in rows if row not in front]
     figure = go.Figure()
-    figure.add_scatter(
-        x=[row.trainable for row in front], y=[row.mean() for row in front], mode="lines", name="Pareto front",
-        line={"color": RED, "width": 2, "shape": "hv"}, hoverinfo="skip",
-    )  # fmt: skip
-    figure.add_scatter(
-        x=[row.trainable for row in rows], y=[row.mean() for row in rows], mode="markers", name="configuration",
-        marker={"color": BLUE, "size": 10}, text=[escape(row.name) for row in rows],
-        error_y={"array": [_zero_if_nan(row.std()) for row in rows], "color": BLUE, "thickness": 1.2},
-        hovertemplate="%{text}<br>%{x:,} parameters<br>%{y:.4f}<extra></extra>",
-    )  # fmt: skip
+    for name, shown, colour, mode in (
+        ("other configurations", others, BLUE, "markers"),
+        ("Pareto front", front, RED, "lines+markers"),
+    ):
+        figure.add_scatter(
+            x=[row.trainable for row in shown], y=[row.mean() for row in shown], mode=mode, name=name,
+            marker={"color": colour, "size": 10}, line={"color": colour, "width": 2, "shape": "hv"},
+            error_y={"array": [_zero_if_nan(row.std()) for row in shown], "color": colour, "thickness": 1.2},
+            text=[escape(row.name) for row in shown],
+            hovertemplate="%{text}<br>%{x:,} parameters<br>%{y:.4f}<extra></extra>",
+        )  # fmt: skip
     figure.add_vline(x=HARD_LIMIT, line={"color": "#8a94a0", "dash": "dash"})
     figure.add_annotation(
-        x=math.log10(HARD_LIMIT),
-        y=1,
-        yref="paper",
-        text="1,000,000",
-        showarrow=False,
-        xanchor="right",
-        yanchor="bottom",
-    )
+        x=math.log10(HARD_LIMIT), y=1, yref="paper", text=f"limit: {HARD_LIMIT:,}",
+        showarrow=False, xanchor="right", yanchor="bottom",
+    )  # fmt: skip
     ticks = [digit * 10**power for power in range(7) for digit in (1, 2, 5)]
     figure.update_xaxes(type="log", title="trained parameters", range=[None, math.log10(1.25 * HARD_LIMIT)])
     figure.update_xaxes(tickvals=ticks, ticktext=[f"{tick:,}" for tick in ticks])
     figure.update_yaxes(title=MONITOR.label)
-    return _lay_out(figure, 430)
+    above = {"y": 1.1, "yanchor": "bottom"}  # below, it would lie over the slanted numbers of a narrow page
+    return _lay_out(figure, 460).update_layout(legend=above, margin={"t": 80})
 
 
 def parallel_coordinates(rows: Sequence[Row]) -> go.Figure:
@@ -74,17 +72,11 @@ def parallel_coordinates(rows: Sequence[Row]) -> go.Figure:
             label = key
         dimensions.append(dimension | {"label": escape(label)})
     scores = [row.mean() for row in rows]
-    dimensions.append({"values": [row.trainable for row in rows], "label": "parameters"})
+    dimensions.append({"values": [row.trainable for row in rows], "label": "parameters", "tickformat": ","})
     dimensions.append({"values": scores, "label": MONITOR.label, "tickformat": ".4f"})
-    bar = {
-        "color": scores,
-        "colorscale": [[0, BLUE], [1, ORANGE]],
-        "showscale": True,
-        "colorbar": {"thickness": 10, "tickformat": ".3f"},
-    }
-    figure = go.Figure(go.Parcoords(dimensions=dimensions, line=bar))
-    figure = _lay_out(figure, 430)
-    return figure.update_layout(margin={"l": 70, "r": 40, "t": 60, "b": 30})
+    line = {"color": scores, "colorscale": [[0, BLUE], [0.5, TEAL], [1, ORANGE]]}
+    figure = _lay_out(go.Figure(go.Parcoords(dimensions=dimensions, line=line)), 430)
+    return figure.update_layout(margin={"l": 70, "r": 50, "t": 60, "b": 30})
 
 
 def effect_of_key(rows: Sequence[Row], key: str) -> go.Figure:
@@ -113,28 +105,30 @@ def effect_of_key(rows: Sequence[Row], key: str) -> go.Figure:
 
 
 def learning_curves(rows: Sequence[Row]) -> go.Figure:
-    """Draw metric and loss on the validation rows by step, for every counted run."""
+    """Draw metric and loss on the validation rows by step, for every counted run. A row has its colour in COLOURS."""
     figure = go.Figure()
     figure.set_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08)
     for number, row in enumerate(rows):
         colour = COLOURS[number % len(COLOURS)]
-        for member, (folder, _) in enumerate(row.counted):
+        for folder, _ in row.counted:
             for place, metric in ((1, MONITOR.key), (2, "val/loss")):
                 steps, values = _read_series(folder, metric)
                 figure.add_scatter(
                     x=steps, y=values, mode="lines+markers", row=place, col=1, name=escape(row.name),
                     line={"color": colour, "width": 1.4}, marker={"size": 5}, opacity=0.8,
-                    legendgroup=str(number), showlegend=place == 1 and member == 0,
                     hovertemplate=escape(folder.name) + "<br>step %{x}: %{y:.4f}<extra></extra>",
                 )  # fmt: skip
     figure.update_yaxes(title=MONITOR.label, row=1, col=1)
     figure.update_yaxes(title="validation loss [nat]", row=2, col=1)
     figure.update_xaxes(title="step", row=2, col=1)
-    return _lay_out(figure, 560 + 24 * len(rows))
+    return _lay_out(figure, 560).update_layout(showlegend=False)
 
 
 def confusion_matrix(counts: Sequence[Sequence[int]]) -> go.Figure:
-    """Draw a (4, 4) matrix of counts, true classes down and predicted ones across."""
+    """Draw a (4, 4) matrix of counts, true classes down and predicted ones across.
+
+    Percentages and colours are shares of the true class.
+    """
     shares = [[count / max(1, sum(row)) for count in row] for row in counts]
     text = [
         [f"{count:,}<br>{share:.1%}" for count, share in zip(*pair, strict=True)]
@@ -143,8 +137,7 @@ def confusion_matrix(counts: Sequence[Sequence[int]]) -> go.Figure:
     figure = go.Figure(
         go.Heatmap(
             z=shares, x=list(LABELS), y=list(LABELS), text=text, texttemplate="%{text}",
-            colorscale="Blues", zmin=0, zmax=1,
-            colorbar={"title": {"text": "share of<br>the true class"}, "thickness": 10, "tickformat": ".0%"},
+            colorscale="Blues", zmin=0, zmax=1, showscale=False,
             hovertemplate="true %{y}, predicted %{x}: %{text}<extra></extra>",
         )
     )  # fmt: skip
@@ -181,7 +174,7 @@ def _lay_out(figure: go.Figure, height: int) -> go.Figure:
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "system-ui, sans-serif", "size": 13},
         legend={"orientation": "h", "y": -0.18, "yanchor": "top", "x": 0},
-    ).update_xaxes(automargin=True).update_yaxes(automargin=True)  # fmt: skip
+    ).update_xaxes(automargin=True, title_standoff=8).update_yaxes(automargin=True, title_standoff=8)  # fmt: skip
 
 
 def _spans_decades(values: Sequence[float]) -> bool:

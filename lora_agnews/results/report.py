@@ -22,6 +22,7 @@ from lora_agnews.results.plots import escape, to_html
 from lora_agnews.results.ranking import Row
 from lora_agnews.results.record import RunResult
 
+MAX_KEY_COLUMNS = 4  # with more keys that vary, all of them share one column of the leaderboard
 MOST_CURVES = 10  # configurations in the learning curves, the best ones
 PAGE = Template((files("lora_agnews.results") / "report.html").read_text(encoding="utf-8"))
 
@@ -36,25 +37,34 @@ def write_report(rows: Sequence[Row], path: Path, title: str) -> None:
     ]
     parts += [_section("Leaderboard", _leaderboard(rows), _verdict(counted))]
     if counted:
-        note = "Bars: standard deviation over seeds. No configuration beats those on the line in both respects."
+        note = (
+            "A dot is a configuration, its bar the standard deviation over seeds. Red: the Pareto front. No other "
+            "configuration has both fewer parameters and a higher mean."
+        )
         parts.append(
             _section("Accuracy against trained parameters", to_html(plots.accuracy_by_parameters(counted)), note)
         )
         if len(counted) > 1 and counted[0].values:
-            note = f"Each line is a configuration, coloured by {MONITOR.label}. Drag along an axis to select a range."
+            note = (
+                f"Each line is a configuration, from blue (lowest {MONITOR.label}) to orange (highest). Drag along an "
+                "axis to show only the lines through that range."
+            )
             figure = to_html(plots.parallel_coordinates(counted))
             parts.append(_section("What varied", _scrolling(figure, len(counted[0].values)), note))
             note = (
-                "Mean and standard deviation over all runs with a value, whatever else they vary in. Grey: single runs."
+                "Blue: mean and standard deviation over all runs with that value, whatever their other values. Grey: "
+                "single runs."
             )
             parts.append(_section("Effect of each value", _effects(counted), note))
         shown = min(len(counted), MOST_CURVES)
         note = f"Every run of the best {shown} configurations." if shown > 1 else "Every run."
-        parts.append(_section("Learning curves", to_html(plots.learning_curves(counted[:MOST_CURVES])), note))
+        best = counted[:MOST_CURVES]
+        parts.append(_section("Learning curves", to_html(plots.learning_curves(best)) + _legend(best), note))
         confusion = counted[0].best[1].confusion
         if confusion:
             split = "test" if "test/accuracy" in counted[0].best[1].metrics else "validation"
-            note = f"The run with the best validation, {counted[0].best[0].name}, on its {split} rows."
+            run = counted[0].best[0].name
+            note = f"The best seed of the best configuration, {run}, on its {split} rows. Shares are of the true class."
             parts.append(
                 _section("Confusion matrix of the best run", to_html(plots.confusion_matrix(confusion)), escape(note))
             )
@@ -91,23 +101,28 @@ def _verdict(counted: Sequence[Row]) -> str:
     if not counted:
         return "No run has finished."
     best, tied = counted[0], sum(row.tied for row in counted)
-    others = f" {tied} more are within one standard error of it, marked =." if tied else ""
-    return f"Ranked by validation; the test column is not used. Best: {escape(best.name)}.{others}"
+    ties = f" = marks {tied} within one standard error of it." if tied else ""
+    seeds = " Mean ± standard deviation over seeds; “best” is the best single seed." if best.n > 1 else ""
+    return f"Ranked by {MONITOR.label}, never by test accuracy. Best: {escape(best.name)}.{ties}{seeds}"
 
 
 def _leaderboard(rows: Sequence[Row]) -> str:
-    head = ("configuration", MONITOR.label, "", "best", "test accuracy", "seeds", "parameters", "seconds", "")
-    lines = ["<tr>" + "".join(f"<th>{name}</th>" for name in head) + "</tr>"]
+    keys = list(rows[0].values) if 0 < len(rows[0].values) <= MAX_KEY_COLUMNS else []
+    names = [(escape(key), "name") for key in keys] or [("configuration", "name")]
+    numbers = (MONITOR.label, "best", "test accuracy", "seeds", "parameters", "seconds", "")
+    head = "".join(f'<th class="{kind}">{name}</th>' for name, kind in [*names, *((name, "") for name in numbers)])
     body = []
     for row in rows:
-        scores = (
-            (row.spread(), "=" if row.tied else "", f"{MONITOR.best(row.scores()):.4f}") if row.n else ("-", "", "-")
-        )
-        cells = [escape(row.name), *scores, row.spread("test/accuracy"), str(row.n), f"{row.trainable:,}"]
+        score = ("= " if row.tied else "") + row.spread()
+        best = f"{MONITOR.best(row.scores()):.4f}" if row.n else "-"
+        cells = [score, best, row.spread("test/accuracy"), str(row.n), f"{row.trainable:,}"]
         cells += [f"{row.seconds:,.0f}" if row.n else "-", row.not_counted]
-        line = "".join(f"<td>{cell}</td>" for cell in cells)
+        values = [escape(to_override(row.values[key])) for key in keys]
+        line = "".join(f'<td class="name">{value}</td>' for value in values)
+        line = line or f'<td class="name long">{escape(row.name)}</td>'
+        line += "".join(f"<td>{cell}</td>" for cell in cells)
         body.append(f"<tr>{line}</tr>" if row.n else f'<tr class="uncounted">{line}</tr>')
-    return f'<div class="wide"><table><thead>{lines[0]}</thead><tbody>{"".join(body)}</tbody></table></div>'
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
 
 
 def _scrolling(figure: str, axes: int) -> str:
@@ -118,6 +133,15 @@ def _scrolling(figure: str, axes: int) -> str:
 def _effects(rows: Sequence[Row]) -> str:
     figures = (to_html(plots.effect_of_key(rows, key)) for key in rows[0].values)
     return f'<div class="grid">{"".join(f"<div>{figure}</div>" for figure in figures)}</div>'
+
+
+def _legend(rows: Sequence[Row]) -> str:
+    """Name the configurations of the learning curves: plotly's own legend cuts long names off on a narrow page."""
+    items = (
+        f'<li><i style="background: {colour}"></i>{escape(row.name)}</li>'
+        for row, colour in zip(rows, plots.COLOURS, strict=False)
+    )
+    return f'<ul class="legend">{"".join(items)}</ul>'
 
 
 def _commands(rows: Sequence[Row]) -> str:

@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import lightning as L
-import peft
 import torch
+from torch import nn
 
 from lora_agnews.budget import Budget, count
 from lora_agnews.config.choices import Precision
@@ -20,7 +20,7 @@ from lora_agnews.model.build import (
     load_tokenizer,
 )
 from lora_agnews.model.encoder import Encoder
-from lora_agnews.model.lora import LoraSpec
+from lora_agnews.model.lora import LoraSpec, predict_budget
 from lora_agnews.training.callbacks import Stopwatch
 from lora_agnews.training.checkpoint import BEST
 from lora_agnews.training.task import LoRAClassifier
@@ -32,7 +32,7 @@ class Parts:
     """What a run is made of."""
 
     data: AGNewsDataModule
-    model: peft.PeftModel
+    model: nn.Module  # wrapped by PEFT
     architecture: Architecture
     task: LoRAClassifier
 
@@ -54,8 +54,8 @@ class FitResult:
     stopped_early: bool
 
 
-def prepare(config: TrainConfig, encoder: Encoder, predicted: Budget) -> Parts:
-    """Load and tokenise the rows, build the model, and check that it trains exactly what was predicted.
+def prepare(config: TrainConfig, encoder: Encoder) -> Parts:
+    """Load and tokenise the rows, build the model, and check that it trains exactly what its config.json predicts.
 
     Raises: UserError, for rows that can't be used; RuntimeError, if the hub is needed and can't be reached.
     """
@@ -64,12 +64,14 @@ def prepare(config: TrainConfig, encoder: Encoder, predicted: Budget) -> Parts:
     tokenizer = load_tokenizer(encoder, config.data.max_length)
     data = AGNewsDataModule(tokenizer, **asdict(config.data), seed=config.seed)
     data.setup()
-    model = build_model(encoder, LoraSpec.of(config.model), config.seed)
+    architecture, lora = read_architecture_folder(encoder.name, encoder.folder), LoraSpec.of(config.model)
+    predicted = predict_budget(architecture, lora, config.budget.max_trainable)
+    model = build_model(encoder, lora, config.seed)
     built = count(model, predicted.limit, predicted.head)
     assert built == predicted, f"predicted {predicted}, built {built}"
     optim = asdict(config.optim)
     task = LoRAClassifier(model, predicted, optimizer=optim.pop("name"), **optim)
-    return Parts(data, model, read_architecture_folder(encoder.name, encoder.folder), task)
+    return Parts(data, model, architecture, task)
 
 
 def fit(

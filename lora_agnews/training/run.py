@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_agnews.budget import Budget
 from lora_agnews.config.resume import find_run
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import UserError
@@ -47,7 +46,7 @@ def _run(
         console.note(f"continuing from {checkpoint or 'the beginning: there is no checkpoint yet'}")
     began = time.perf_counter()
     with recorded(config, run_dir, previous) as result:
-        budget = _check_budget(config, result)
+        _check_budget(config, result)
         encoder = find_encoder(config.model.name, config.model.revision)
         # Importing torch takes seconds, which a run that ends here need not wait for.
         from lora_agnews.model.adapter import save_adapter
@@ -59,13 +58,13 @@ def _run(
         from lora_agnews.training.trainer import build_trainer
 
         imported = time.perf_counter()
-        parts = prepare(config, encoder, budget)
+        parts = prepare(config, encoder)
         result.data = {"model": encoder.origin, **parts.data.describe()}
         identity = run_identity(config, parts.data.fingerprint(), weights_id(encoder))
         saved = read_checkpoint(checkpoint, identity) if checkpoint else {}
         result.seconds["earlier"] = seconds_before(saved)
         with console.best_effort():
-            tables.show_budget(budget, encoder.name)
+            tables.show_budget(parts.task.budget, encoder.name)
             tables.show_data(result.data)
         result.save(run_dir)
         result.seconds["setup"] = time.perf_counter() - imported
@@ -88,14 +87,13 @@ def _run(
     return result
 
 
-def _check_budget(config: TrainConfig, result: RunResult) -> Budget:
+def _check_budget(config: TrainConfig, result: RunResult) -> None:
     """Predict the budget before any weight or row is loaded, and record it. Raises: BudgetExceeded."""
     budget = predict(config)
     result.budget = budget.to_dict()
     budget.check(() if budget.fits else remedies(config))
     for text in notes(config):
         console.note(text)
-    return budget
 
 
 def _run_as_worker(config: TrainConfig, run_dir: Path) -> RunResult:

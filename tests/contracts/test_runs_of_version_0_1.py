@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.commands import ROOT
 
 from lora_agnews.config.compose import load_config_file
 from lora_agnews.inference.classifier import open_run
@@ -17,6 +16,7 @@ from lora_agnews.inference.export import MAX_DIFFERENCE, export
 from lora_agnews.results.ranking import find_runs, rank
 from lora_agnews.results.record import RunResult, Status
 from lora_agnews.training.run import run
+from tests.commands import ROOT
 
 RUNS = ROOT / "tests" / "runs_of_0_1"
 FINISHED = RUNS / "finished"

@@ -1,0 +1,12 @@
+"""What is in a batch."""
+
+from lora_agnews.data.batches import Batch
+
+
+def unpadded(batch: Batch) -> list[list[int]]:
+    """The rows of a batch without padding, which must stand on the right."""
+    rows = []
+    for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True):
+        assert mask.tolist() == sorted(mask.tolist(), reverse=True)
+        rows.append(ids[: mask.sum()].tolist())
+    return rows

@@ -1,0 +1,84 @@
+"""Files of conf/ and overrides give a typed configuration."""
+
+import pytest
+
+from lora_agnews.config.compose import compose_study
+from lora_agnews.config.keys import CONF
+from lora_agnews.errors import UserError
+from tests.commands import compose_line
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "value"),
+    [
+        ("", "lora.r", 1),
+        ("model.lora.r=3", "lora.r", 3),
+        ("lora.r=3", "lora.r", 3),
+        ("lora.r=3 model.lora.r=3", "lora.r", 3),
+        ("++lora.r=3", "lora.r", 3),
+        ("experiment=lean lora.r=3", "lora.r", 3),
+        ("experiment=lean model.lora.r=3", "lora.r", 3),
+        ("model=tiny", "name", "tiny"),
+        ("experiment=lean", "head", "lora"),
+        ("experiment=quickstart model=distilroberta", "name", "distilbert/distilroberta-base"),
+        ("'model.name=\"a=b, c\"'", "name", "a=b, c"),
+        ("lora.target_modules=[query]", "lora.target_modules", ["query"]),
+        ("lora.target_modules=query", "lora.target_modules", ["query"]),
+        ("lora.target_modules=[]", "lora.target_modules", []),
+        ("lora.target_modules=all-linear", "lora.target_modules", "all-linear"),
+        ("lora.target_modules={query:4,value:8}", "lora.target_modules", {"query": 4, "value": 8}),
+        ("experiment=best model.lora.target_modules={dense:2}", "lora.target_modules", {"dense": 2}),
+        ("lora.layers=-4:", "lora.layers", "-4:"),
+        ("-m lora.layers=[0,11],-4:,all", "lora.layers", [0, 11]),
+        ("hydra.run.dir=x hydra.sweep.dir=x hydra/launcher=basic hydra.verbose=true", "lora.r", 1),
+        ("-m lora.r=2,1,4", "lora.r", 2),
+        ("-m lora.r=interval(1,4)", "lora.r", 1),
+        ("-m model=glob(*)", "lora.r", 1),
+        ("hydra.mode=MULTIRUN lora.r=2,1", "lora.r", 2),
+    ],
+)
+def test_both_spellings_groups_sweeps_and_keys_of_hydra_are_understood(line: str, key: str, value: object) -> None:
+    found: object = compose_line(line).model
+    for part in key.split("."):
+        found = getattr(found, part)
+    assert found == value
+
+
+def test_a_number_may_be_written_as_a_power_of_ten() -> None:
+    assert compose_line("optim.lr=3e-4").optim.lr == 3e-4
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        f"{path.parent.name}={path.stem}" + (" data.train_file=x.csv" if path.stem == "files" else "")
+        for group in ("model", "data", "experiment")
+        for path in sorted((CONF / group).glob("*.yaml"))
+    ],
+)
+def test_every_shipped_choice_composes_and_validates(overrides: str) -> None:
+    config = compose_line(overrides)
+    assert "lora" not in config.to_dict()
+    assert config.to_dict()["model"]["lora"]["r"] == config.model.lora.r
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["study=smok"], r"study=smok: must be one of .* \(did you mean smoke\?\)"),
+        (["workers=0"], "workers=0: must be a whole number at least 1"),
+        (["workers=two"], "workers=two: must be a whole number"),
+        (["sampler=sobol"], "sampler=sobol: must be one of grid, random, tpe"),
+        (["sampler=tpe"], "trials=null: sampler=tpe goes on for ever; add trials=NUMBER"),
+        (["seeds=[]"], "space and seeds need at least one value each"),
+        (["seeds=[1,1]"], "no seed twice"),
+        (["seed=1"], r"seed=1: a study has seeds="),
+        (["minimize_parameters=true", "pruner=median"], "pruner with minimize_parameters=true"),
+        (["lora.rr=1"], r"there is no key lora\.rr \(did you mean lora\.r\?\)"),
+        (["dir="], "dir=''"),
+    ],
+    ids=str,
+)
+def test_a_bad_override_of_a_study_is_refused(lines: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        compose_study(["study=smoke", *lines])

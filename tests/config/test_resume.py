@@ -1,0 +1,59 @@
+"""Continuing a run: where it is, and what of its configuration may differ."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lora_agnews.config.compose import compose_config
+from lora_agnews.config.resume import find_run, resumed_config
+from lora_agnews.errors import UserError
+
+BEGAN = ["experiment=quickstart", "lora.r=2", "seed=5"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        ([], None),
+        (BEGAN, None),
+        (["experiment=quickstart"], "model.lora.r=4"),
+        (["trainer.max_epochs=9"], None),
+        (["trainer.max_epochs=1"], "trainer.max_epochs=1"),
+        (["seed=0"], "seed=0"),
+        (["model.lora.r=3"], "model.lora.r=3"),
+        (["experiment=best"], "model.lora.r=8"),
+        (["logger.wandb=online"], "logger.wandb=online"),
+        (["model=roberta_base"], "model.name=FacebookAI/roberta-base"),
+        (["data=hub"], "data.source=hub"),
+    ],
+)
+def test_only_max_epochs_may_grow(tmp_path: Path, overrides: list[str], key: str | None) -> None:
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(compose_config(BEGAN).to_dict()))
+    line = [f"resume={tmp_path}", *overrides]
+    if key is None:
+        found = resumed_config(str(tmp_path), line)
+        assert (found.seed, found.model.lora.r) == (5, 2)
+        assert found.trainer.max_epochs == (9 if "trainer.max_epochs=9" in overrides else 2)
+    else:
+        with pytest.raises(UserError, match=rf"{key}.*only trainer\.max_epochs may grow"):
+            resumed_config(str(tmp_path), line)
+
+
+@pytest.mark.parametrize("name", ["nothing", "checkpoints/last.ckpt", "config.yaml"])
+def test_a_path_without_a_run_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=f"resume={tmp_path}/{name}: no"):
+        find_run(f"{tmp_path}/{name}")
+
+
+def test_a_continued_run_stays_in_its_directory(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(compose_config(BEGAN).to_dict()))
+    with pytest.raises(UserError, match=r"hydra\.run\.dir=x: a run that is continued stays where it is"):
+        resumed_config(str(tmp_path), ["resume=it", "hydra.run.dir=x"])
+
+
+def test_a_saved_configuration_of_another_version_is_refused(tmp_path: Path) -> None:
+    for text in ("seed: x", "a: [", "unknown: 1", ""):
+        (tmp_path / "config.yaml").write_text(text)
+        with pytest.raises(UserError, match=r"config\.yaml: not a configuration of this version"):
+            resumed_config(str(tmp_path), [])

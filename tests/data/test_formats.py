@@ -1,0 +1,59 @@
+"""Texts of files of every format are read unchanged, in little memory."""
+
+import gzip
+import tracemalloc
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from lora_agnews.data.source import read_texts
+from lora_agnews.errors import UserError
+from tests.files_of_rows import (
+    ODD_TEXTS,
+    ONE_LINE,
+    SAME_ROWS,
+    TEXTS,
+    texts_in,
+)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.json", "a.jsonl", "a.parquet", "a.txt", "a.csv.gz", "a.txt.gz"])
+def test_unusual_texts_are_read_unchanged(name: str, tmp_path: Path) -> None:
+    texts = ONE_LINE if ".txt" in name else ODD_TEXTS
+    content = texts_in({"text": texts}, name.removesuffix(".gz"))
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    assert list(read_texts(tmp_path / name)) == texts
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.json", "a.jsonl", "a.parquet"])
+def test_texts_are_read_from_the_column_that_is_asked_for(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(texts_in({"id": ["1", "2"], "headline": ["a", "b"], "label": ["x", ""]}, name))
+    assert list(read_texts(tmp_path / name, "headline")) == ["a", "b"]
+
+
+def test_texts_of_labelled_files_are_those_of_training(tmp_path: Path) -> None:
+    for name, content in SAME_ROWS.items():
+        (tmp_path / name).write_bytes(content)
+        assert list(read_texts(tmp_path / name)) == TEXTS, name
+
+
+def test_a_blank_line_in_a_file_of_one_column_is_refused(tmp_path: Path) -> None:
+    """Blank lines are skipped, as pandas does, but not where IDs would shift without a word."""
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'text\nfirst\n""\nthird\n\n')
+    assert list(read_texts(path)) == ["first", "", "third"]
+    path.write_bytes(b"text\nfirst\n\nthird\n")
+    with pytest.raises(UserError, match='line 3 is blank; delete it, or write ""'):
+        list(read_texts(path))
+
+
+def test_a_large_file_is_read_in_constant_memory(tmp_path: Path) -> None:
+    """40 MB of rows, of which 10,000 were read: no more than a window of them is held."""
+    for name in ("a.csv", "a.jsonl", "a.txt", "a.parquet"):
+        (tmp_path / name).write_bytes(texts_in({"text": ["news " * 200] * 40_000}, name))
+        tracemalloc.start()
+        assert sum(1 for _ in islice(read_texts(tmp_path / name), 10_000)) == 10_000
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 8e6, name

@@ -1,0 +1,62 @@
+"""The web page of `demo`."""
+
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from lora_agnews import load_run
+from tests.commands import ROOT, run_python
+
+
+@pytest.mark.slow
+def test_a_port_that_is_taken_is_named(run_dir: Path) -> None:
+    pytest.importorskip("gradio", reason='pip install -e ".[demo]"')
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run_python("-m", "lora_agnews", "demo", str(run_dir), "--port", str(port))
+    assert done.returncode == 2
+    assert f"--port={port}: it is taken; choose a free one: --port N" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_the_page_answers_on_the_loopback_address_alone_and_asks_no_network(run_dir: Path) -> None:
+    """In a headless Chromium."""
+    pytest.importorskip("gradio", reason='pip install -e ".[demo]"')
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    browser = shutil.which("chromium") or shutil.which("google-chrome") or pytest.skip("no Chromium")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    line = [sys.executable, "-m", "lora_agnews", "demo", str(run_dir), "--port", str(port)]
+    with subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as begun:
+        try:
+            assert begun.stdout is not None
+            assert begun.stdout.readline().startswith(f"http://127.0.0.1:{port}"), begun.communicate(timeout=5)
+            listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines() if " 0A " in line]
+            assert [address for address in listening if address.endswith(f":{port:04X}")] == [f"0100007F:{port:04X}"]
+            with playwright.sync_playwright() as driver:
+                page = driver.chromium.launch(executable_path=browser, args=["--no-sandbox"]).new_page()
+                asked, said = list[str](), list[str]()
+                page.on("request", lambda request: asked.append(request.url))
+                page.on("console", lambda message: said.append(message.text))
+                page.goto(f"http://127.0.0.1:{port}")
+                page.fill("textarea", "<b id=injected>Oil</b> prices rise")
+                page.click("button:has-text('Submit')")
+                page.wait_for_selector("text=%")
+                shown = page.inner_text("body")
+                assert page.query_selector("#injected") is None
+            (found,) = load_run(run_dir)(["<b id=injected>Oil</b> prices rise"])
+            for name, probability in found.probabilities.items():
+                assert re.search(rf"{name}\s+{100 * probability:.0f}%", shown), shown
+            assert {urlsplit(url).netloc for url in asked} - {""} == {f"127.0.0.1:{port}"}
+            assert said == []
+        finally:
+            begun.send_signal(signal.SIGINT)
+            assert begun.wait(timeout=20) == 0

@@ -1,0 +1,29 @@
+"""The folder adapter/ is one that plain PEFT writes and reads."""
+
+import json
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lora_agnews.model.adapter import save_adapter
+from lora_agnews.model.build import build_model, load_base
+from tests.models import (
+    TINY,
+    MakeLora,
+)
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft 0.21 with transformers 5.23
+def test_a_head_without_an_adapter_is_saved_the_way_peft_does(lora: MakeLora, tmp_path: Path) -> None:
+    save_adapter(build_model(TINY, lora(target_modules=["query"]), 0), TINY, tmp_path)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert (config["task_type"], config["modules_to_save"]) == ("SEQ_CLS", ["classifier"])
+    assert config["base_model_name_or_path"] == "tiny"
+    loaded = peft.PeftModel.from_pretrained(load_base(TINY), tmp_path)
+    loaded.save_pretrained(tmp_path / "again", save_embedding_layers=False)
+    first, again = (load_file(folder / "adapter_model.safetensors") for folder in (tmp_path, tmp_path / "again"))
+    assert set(first) == set(again)
+    assert all(torch.equal(first[name], again[name]) for name in first)

@@ -1,0 +1,40 @@
+"""Run directories as a run leaves them, made without training or changed afterwards."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from lora_agnews.config.compose import compose_config
+from lora_agnews.results.ranking import Row, find_runs, rank
+from lora_agnews.results.record import RunResult, config_hash
+
+
+def save_record(
+    folder: Path, accuracy: float, *overrides: str, status: str = "finished", trainable: int = 632_068
+) -> None:
+    """A run directory as a run leaves it."""
+    config = compose_config(["model=tiny", *overrides])
+    values = config.to_dict()
+    metrics = {"val/accuracy": accuracy, "test/accuracy": accuracy - 0.01}
+    result = RunResult(values, config.seed, config_hash(values), status, metrics, {"trainable": trainable})
+    result.seconds, result.data = {"total": 10.0 + config.seed}, {"val": 400}
+    folder.mkdir(parents=True)
+    result.save(folder)
+
+
+def ranked(folder: Path, **options: Any) -> list[Row]:
+    return rank(find_runs([folder]), **options)
+
+
+def change_adapter(run_dir: Path, change: Callable[[str, torch.Tensor], torch.Tensor | None], **made: Any) -> None:
+    path = run_dir / "adapter" / "adapter_model.safetensors"
+    with safe_open(path, "pt") as file:
+        about = json.loads(file.metadata()["lora_agnews"]) | made
+    tensors = {name: change(name, value) for name, value in load_file(path).items()}
+    kept = {name: value for name, value in tensors.items() if value is not None}
+    save_file(kept, path, metadata={"lora_agnews": json.dumps(about)})

@@ -1,0 +1,30 @@
+"""A study is run to its end, ranked and reported, and continued by the same call."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lora_agnews.errors import UserError
+from lora_agnews.results.ranking import find_runs
+from lora_agnews.sweeps.run_study import run_study
+from tests.studies import statuses, study_in, study_of
+
+
+def test_a_study_runs_its_points_once_and_ranks_them(short_run: list[str], tmp_path: Path, capfd: Any) -> None:
+    config = study_of(tmp_path, *short_run)
+    assert run_study(config, []) == 0
+    assert set(statuses(tmp_path)) == {f"r={r},seed={seed}" for r in (1, 4) for seed in (0, 1)}
+    assert set(statuses(tmp_path).values()) == {"finished"}
+    assert "4/4 done" in capfd.readouterr().out
+    assert (tmp_path / "leaderboard.csv").exists()
+    assert (tmp_path / "report.html").exists()
+    times = {path: (path / "result.json").stat().st_mtime_ns for path, _ in find_runs([tmp_path])}
+    assert run_study(study_of(tmp_path, *short_run), []) == 0
+    assert times == {path: (path / "result.json").stat().st_mtime_ns for path, _ in find_runs([tmp_path])}
+    with pytest.raises(UserError, match="has other overrides"):
+        run_study(study_of(tmp_path, *short_run, "optim.lr=1e-3"), [])
+    values = [trial.value for trial in study_in(tmp_path).trials]
+    means = [[r.metrics["val/accuracy"] for _, r in find_runs([tmp_path]) if r.config["model"]["lora"]["r"] == each]
+             for each in (1, 4)]  # fmt: skip
+    assert values == [pytest.approx(sum(each) / 2) for each in means]

@@ -1,0 +1,84 @@
+"""Checkpoints are written where an exact resume is possible, and refused if damaged or foreign."""
+
+import copy
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lora_agnews.config.schema import TrainConfig
+from lora_agnews.errors import UserError
+from lora_agnews.training.checkpoint import read_checkpoint
+from lora_agnews.training.task import LoRAClassifier
+from tests.resuming import kill, train
+
+
+def test_an_epoch_that_ends_without_a_validation_has_a_checkpoint_too(
+    short_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seldom = copy.deepcopy(short_config)
+    seldom.trainer.checkpoint_every, seldom.trainer.val_check_interval = 1000, 0.6
+    kill(monkeypatch, "training_step", 15, tmp_path, seldom)
+    last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] == 13, "an epoch has 12 steps, and its validation comes after 7"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_at_the_next_step_and_ends_the_run(
+    short_config: TrainConfig,
+    uninterrupted: tuple[dict[str, float], dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    before = signal.getsignal(number)
+    step, calls = LoRAClassifier.training_step, iter(range(100))
+
+    def signalled(task: LoRAClassifier, *arguments: Any) -> Any:
+        if next(calls) == 2:
+            os.kill(os.getpid(), number)
+        return step(task, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LoRAClassifier, "training_step", signalled)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path, short_config)
+    assert signal.getsignal(number) == before
+    assert "the same signal again stops at once" in capfd.readouterr().err
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == 3
+    assert train(tmp_path, short_config, last).metrics == uninterrupted[0]
+
+
+def test_a_damaged_or_foreign_checkpoint_is_refused_with_its_path_and_the_one_before(
+    short_config: TrainConfig,
+    uninterrupted: tuple[dict[str, float], dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kill(monkeypatch, "training_step", 12, tmp_path, short_config)
+    last, previous = (tmp_path / "checkpoints" / name for name in ("last.ckpt", "previous.ckpt"))
+    content = last.read_bytes()
+    with pytest.raises(UserError, match=r"last\.ckpt: belongs to another run, with data .*resume=.*previous\.ckpt"):
+        read_checkpoint(last, {"data": "other"})
+    for damaged in (content[: len(content) // 2], b"", b"not a checkpoint"):
+        last.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"last\.ckpt: damaged, or not a checkpoint.*resume=.*previous\.ckpt"):
+            train(tmp_path, short_config, last)
+    assert train(tmp_path, short_config, previous).metrics == uninterrupted[0]
+
+
+def test_other_rows_are_another_run(short_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert short_config.data.train_file
+    own, rows = copy.deepcopy(short_config), tmp_path / "rows.csv"
+    shutil.copy(short_config.data.train_file, rows)
+    own.data.train_file = str(rows)
+    kill(monkeypatch, "training_step", 6, tmp_path / "run", own)
+    rows.write_text(rows.read_text().replace("war 0", "peace 0"))
+    with pytest.raises(UserError, match="belongs to another run, with data"):
+        train(tmp_path / "run", own, resume=tmp_path / "run")

@@ -1,0 +1,24 @@
+"""Metrics equal hand counts."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.toys import Answers, loader, make_task, make_trainer
+
+
+def test_test_metrics_equal_hand_counts(tmp_path: Path) -> None:
+    # World: 2 of 3 right, one taken for Sports. Sports: 1 of 1. Business: 2 of 2. Sci/Tech: 0 of 2, taken for Business.
+    labels = [0, 0, 0, 1, 2, 2, 3, 3]
+    answers = [0, 0, 1, 1, 2, 2, 2, 2]
+    task = make_task(Answers())
+    (metrics,) = make_trainer(tmp_path).test(task, loader(answers, labels, batch_size=3), verbose=False)
+    f1 = [2 * 2 / (2 * 2 + 0 + 1), 2 * 1 / (2 * 1 + 1 + 0), 2 * 2 / (2 * 2 + 2 + 0), 0.0]
+    assert metrics["test/accuracy"] == pytest.approx(5 / 8)
+    names = ("world", "sports", "business", "sci_tech")
+    assert [metrics[f"test/f1_{name}"] for name in names] == pytest.approx(f1)
+    assert metrics["test/macro_f1"] == pytest.approx(sum(f1) / 4)
+    assert task.metrics.confusion.tolist() == [[2, 1, 0, 0], [0, 1, 0, 0], [0, 0, 2, 0], [0, 0, 2, 0]]
+    right = -torch.log_softmax(torch.tensor([5.0, 0, 0, 0]), 0)
+    assert metrics["test/loss"] == pytest.approx(float(5 * right[0] + 3 * right[1]) / 8, rel=1e-5)

@@ -1,0 +1,33 @@
+"""metrics.csv and W&B are opened together and closed however the run ends."""
+
+from pathlib import Path
+
+import pytest
+import wandb
+
+from lora_agnews.config.schema import LoggerConfig
+from lora_agnews.training.tracking import open_tracking
+from tests.wandb_runs import records, track
+
+
+@pytest.mark.filterwarnings("ignore:Experiment logs directory .* is not empty")  # W&B's folder was made first
+def test_a_run_that_raises_is_closed_and_marked_as_failed(tmp_path: Path, no_login: pytest.MonkeyPatch) -> None:
+    def run_that_raises() -> None:
+        with open_tracking(tmp_path, LoggerConfig("offline", "project", None, []), {"seed": 1}) as tracking:
+            for logger in tracking.loggers:
+                logger.log_metrics({"val/accuracy": 0.5}, step=1)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_that_raises()
+    assert wandb.run is None
+    (read,) = records(tmp_path, "--summary")
+    assert (read["state"], read["exit_code"]) == ("failed", 1)
+    assert (read["config"], read["summary"]["val/accuracy"]) == ({"seed": 1}, 0.5)
+    assert "val/accuracy" in (tmp_path / "metrics.csv").read_text()
+
+
+def test_two_runs_of_one_process_are_two_runs(tmp_path: Path, no_login: pytest.MonkeyPatch) -> None:
+    for name in ("first", "second"):
+        track(tmp_path / name, "offline")
+        assert len(list((tmp_path / name).glob("wandb/offline-run-*"))) == 1
