@@ -213,9 +213,12 @@ def main() -> None:
         parser.error(f"--steps={args.steps}: a multiple of {CHECKS} is needed")
     if args.one:
         found = ours(args) if args.one == OURS else peer(args, grouped=args.one != PEER)
-        from lora_agnews.training.callbacks import Stopwatch
+        import torch
 
-        print(json.dumps(found | {"peak_memory_bytes": Stopwatch().throughput(0)["peak_memory_bytes"]}))
+        from lora_agnews.training.callbacks import peak_memory
+
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        print(json.dumps(found | {"peak_memory_bytes": peak_memory(device)}))
         return
     report(args, [{name: measure(args, name, seed) for name in CONTESTANTS} for seed in range(args.rounds)])
 

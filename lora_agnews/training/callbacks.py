@@ -90,12 +90,14 @@ class SkippedSteps(L.Callback):
         self.executed += 1
 
 
-def peak_memory_of_process() -> int:
-    """Return the peak memory of this process in bytes. psutil knows the peak on Windows only."""
+def peak_memory(device: torch.device) -> int:
+    """Return the peak memory in bytes: that of the GPU or, for another device, of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     peak = getattr(psutil.Process().memory_info(), "peak_wset", None)
     if peak is not None:
         return int(peak)
-    import resource  # does not exist on Windows
+    import resource  # does not exist on Windows, where psutil knows the peak
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
@@ -145,16 +147,11 @@ class Stopwatch(L.Callback):
         self.samples, self.tokens = state_dict["samples"], state_dict["tokens"]
 
     def throughput(self, steps: int, device: torch.device) -> dict[str, float]:
-        """Return samples, steps and real tokens per second of training, and the peak memory in bytes.
-
-        The memory is that of the run's GPU or, on another device, of the process.
-        """
+        """Return samples, steps and real tokens per second of training, and the peak memory in bytes."""
         seconds = max(self.seconds, 1e-9)
-        on_gpu = device.type == "cuda"
-        peak = torch.cuda.max_memory_allocated(device) if on_gpu else peak_memory_of_process()
         return {
             "samples_per_second": self.samples / seconds,
             "steps_per_second": steps / seconds,
             "tokens_per_second": float(self.tokens) / seconds,
-            "peak_memory_bytes": peak,
+            "peak_memory_bytes": peak_memory(device),
         }
