@@ -19,6 +19,7 @@ from lora_agnews.config.resume import find_run, resumed_config
 from lora_agnews.config.rules import config_keys
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import RunLocked, UserError
+from lora_agnews.files.locks import LOCK_FILE
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,10 @@ def current_job(values: DictConfig) -> Iterator[HydraJob]:
     except RunLocked:
         raise
     except UserError:
-        for folder, file in ((run_dir, "train.log"), (run_dir.parent, "multirun.yaml")):
-            if [path.name for path in folder.iterdir()] == [file]:
-                (folder / file).unlink()
+        for folder, files in ((run_dir, {"train.log", LOCK_FILE}), (run_dir.parent, {"multirun.yaml"})):
+            if {path.name for path in folder.iterdir()} <= files:
+                for file in files:
+                    (folder / file).unlink(missing_ok=True)
                 folder.rmdir()
         with suppress(OSError):
             Path("runs").rmdir()

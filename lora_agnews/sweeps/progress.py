@@ -75,7 +75,8 @@ class SweepProgress:
         parts += [f"{len(self.skipped)} skipped"] if self.skipped else []
         if succeeded:
             folder, best = min(succeeded, key=lambda run: MONITOR.cost(run[1].metrics[MONITOR.key]))
-            parts.append(f"best {best.metrics[MONITOR.key]:.4f} {folder.name}")
+            name = folder.name.rpartition("-")[0] or folder.name  # without the hash
+            parts.append(f"best {best.metrics[MONITOR.key]:.4f} {name}")
         ended = len(runs) - counts[Status.RUNNING] - counts[Status.INTERRUPTED]
         seconds = [result.seconds["total"] for _, result in succeeded]
         if self.total and seconds and ended < self.total:

@@ -122,8 +122,6 @@ def ranking_table(rows: Sequence[Row], one_column: bool = False) -> Table:
     keys = list(rows[0].values) if several else []
     columns = [MONITOR.label, *([] if one_column else ["best"]), "test accuracy", "seeds", "trained", "seconds"]
     table = _table(*(keys or ["run"]), *columns, left=len(keys) or 1)
-    for column in table.columns[: -len(columns)]:
-        column.min_width = 6  # on a narrow terminal, a key that varies is folded and never squeezed out
     for column in table.columns[-len(columns) :]:
         column.no_wrap = True
     for row in rows:
@@ -134,6 +132,8 @@ def ranking_table(rows: Sequence[Row], one_column: bool = False) -> Table:
         cells += [row.spread(TEST), f"{row.n} + {row.not_counted}" if row.n and row.not_counted else str(row.n)]
         cells += [f"{row.trainable:,}" if row.trainable else "-", f"{row.seconds:,.0f}" if row.n else "-"]
         table.add_row(*map(_folding, cells), style=None if row.n else "dim")
+    for column in table.columns[: -len(columns)]:  # on a narrow terminal, keys are folded and never squeezed out
+        column.min_width = min(6, max(len(column.header), *(len(str(cell)) for cell in column.cells)))
     return table
 
 

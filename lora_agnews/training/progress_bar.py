@@ -24,6 +24,7 @@ class ProgressBar(LightningProgressBar):
         self.enabled = console.err.is_terminal
         self.progress: Progress | None = None
         self.tasks: dict[str, TaskID] = {}
+        self.totals: dict[str, int] = {}
         self.refreshed_at = 0.0
 
     def disable(self) -> None:
@@ -34,15 +35,14 @@ class ProgressBar(LightningProgressBar):
 
     def on_train_batch_start(self, trainer: L.Trainer, task: L.LightningModule, batch: Any, batch_idx: int) -> None:
         if "train" not in self.tasks:  # also after a resume in the middle of an epoch
-            self._add("train", int(trainer.estimated_stepping_batches), trainer.global_step)
+            self._add("train", _epoch(trainer), int(trainer.estimated_stepping_batches), trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         accuracy = trainer.callback_metrics.get(MONITOR.key)
         shown = "" if accuracy is None else f"{MONITOR.label} {accuracy:.4f}"
-        description = f"Epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        self._update("train", trainer.global_step, description=description, metric=shown)
+        self._update("train", trainer.global_step, description=_epoch(trainer), metric=shown)
 
     def on_validation_batch_end(
         self,
@@ -80,10 +80,10 @@ class ProgressBar(LightningProgressBar):
 
     def _evaluated(self, name: str, batch_idx: int, total: int) -> None:
         if name not in self.tasks:
-            self._add(name, total, 0)
+            self._add(name, f"{name:<10}", total, 0)
         self._update(name, batch_idx + 1)
 
-    def _add(self, name: str, total: int, completed: int) -> None:
+    def _add(self, name: str, description: str, total: int, completed: int) -> None:
         if not self.enabled:
             return
         if self.progress is None:
@@ -91,11 +91,14 @@ class ProgressBar(LightningProgressBar):
             metric = TextColumn("{task.fields[metric]}")
             self.progress = Progress(*columns, metric, console=console.err, transient=True, auto_refresh=False)
             self.progress.start()
-        self.tasks[name] = self.progress.add_task(name, total=total, completed=completed, metric="")
+        self.tasks[name] = self.progress.add_task(description, total=total, completed=completed, metric="")
+        self.totals[name] = total
 
     def _update(self, name: str, completed: int, **fields: str) -> None:
+        if self.progress is None or name not in self.tasks:
+            return
         now = time.monotonic()
-        if self.progress is None or name not in self.tasks or now - self.refreshed_at < SECONDS_BETWEEN_REFRESHES:
+        if now - self.refreshed_at < SECONDS_BETWEEN_REFRESHES and completed < self.totals[name]:
             return
         self.refreshed_at = now
         self.progress.update(self.tasks[name], completed=completed, **fields)  # type: ignore[arg-type]
@@ -109,3 +112,8 @@ class ProgressBar(LightningProgressBar):
         if self.progress is not None:
             self.progress.stop()
         self.progress, self.tasks = None, {}
+
+
+def _epoch(trainer: L.Trainer) -> str:
+    """Return "Epoch 1/2", as wide as "Validation" so that the bars stay in line."""
+    return f"{f'Epoch {trainer.current_epoch + 1}/{trainer.max_epochs}':<10}"
