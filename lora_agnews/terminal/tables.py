@@ -133,7 +133,7 @@ def ranking_table(rows: Sequence[Row], one_column: bool = False) -> Table:
         cells += [f"{row.trainable:,}" if row.trainable else "-", f"{row.seconds:,.0f}" if row.n else "-"]
         table.add_row(*map(_folding, cells), style=None if row.n else "dim")
     for column in table.columns[: -len(columns)]:  # on a narrow terminal, keys are folded and never squeezed out
-        column.min_width = min(6, max(len(column.header), *(len(str(cell)) for cell in column.cells)))
+        column.min_width = min(6, max(len(str(column.header)), *(len(str(cell)) for cell in column.cells)))
     return table
 
 
