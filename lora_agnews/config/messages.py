@@ -69,7 +69,9 @@ def suggest_key(wanted: str) -> str:
 
 def quote(text: str) -> str:
     """Quote a text so that Hydra's grammar and OmegaConf read it back unchanged."""
-    return '"{}"'.format(text.replace("\\", "\\\\").replace('"', '\\"').replace("${", "\\${"))
+    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # OmegaConf: a backslash is special only before an interpolation
+    text = re.sub(r'(\\*)"', r'\1\1\\"', text)  # Hydra: only before a quote or at the end
+    return '"{}"'.format(re.sub(r"(\\+)\Z", r"\1\1", text))
 
 
 def quote_override(override: str) -> str:

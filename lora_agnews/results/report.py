@@ -38,8 +38,8 @@ def write_report(rows: Sequence[Row], path: Path, title: str) -> None:
     parts += [_section("Leaderboard", _leaderboard(rows), _verdict(counted))]
     if counted:
         note = (
-            "A dot is a configuration, its bar the standard deviation over seeds. Red: the Pareto front. No other "
-            "configuration has both fewer parameters and a higher mean."
+            "A dot is a configuration, its bar the standard deviation over seeds. A red one is on the Pareto front: "
+            "none with fewer parameters has a mean as high."
         )
         parts.append(
             _section("Accuracy against trained parameters", to_html(plots.accuracy_by_parameters(counted)), note)
@@ -57,7 +57,7 @@ def write_report(rows: Sequence[Row], path: Path, title: str) -> None:
             )
             parts.append(_section("Effect of each value", _effects(counted), note))
         shown = min(len(counted), MOST_CURVES)
-        note = f"Every run of the best {shown} configurations." if shown > 1 else "Every run."
+        note = "Every run." if shown == len(counted) else f"Every run of the best {shown} configurations."
         best = counted[:MOST_CURVES]
         parts.append(_section("Learning curves", to_html(plots.learning_curves(best)) + _legend(best), note))
         confusion = counted[0].best[1].confusion
@@ -101,7 +101,7 @@ def _verdict(counted: Sequence[Row]) -> str:
     if not counted:
         return "No run has finished."
     best, tied = counted[0], sum(row.tied for row in counted)
-    ties = f" = marks {tied} within one standard error of it." if tied else ""
+    ties = f" “=” marks {tied} within one standard error." if tied else ""
     seeds = " Mean ± standard deviation over seeds; “best” is the best single seed." if best.n > 1 else ""
     return f"Ranked by {MONITOR.label}, never by test accuracy. Best: {escape(best.name)}.{ties}{seeds}"
 

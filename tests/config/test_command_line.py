@@ -1,0 +1,51 @@
+"""The command line of train.py is checked before Hydra creates anything."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lora_agnews.config.command_line import check_command_line
+from lora_agnews.config.compose import compose_config
+from lora_agnews.errors import UserError
+
+
+@pytest.fixture
+def run_to_resume(tmp_path: Path) -> Path:
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(compose_config(["model=tiny"]).to_dict()))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (["--unknown"], r"unrecognized arguments: --unknown; see python train\.py --help"),
+        (["--cfg", "everything"], r"invalid choice: 'everything'.*python train\.py --help"),
+        (["lora.r=1,2"], r"lora\.r=1,2: several values need -m"),
+        (["lora.rr=1"], r"no key lora\.rr"),
+        (["-m", "lora.r=1,2,0"], r"model\.lora\.r=0: must be"),
+        (["resume=nowhere"], "resume=nowhere: no run lies there"),
+    ],
+    ids=str,
+)
+def test_a_bad_line_is_refused(line: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_command_line(line)
+
+
+@pytest.mark.parametrize("more", [["-m"], ["hydra.mode=MULTIRUN"], ["--cfg", "job"]], ids=str)
+def test_one_run_is_resumed_with_its_own_configuration(run_to_resume: Path, more: list[str]) -> None:
+    with pytest.raises(UserError, match="resume continues one run, with its own configuration; leave out -m and --cfg"):
+        check_command_line([f"resume={run_to_resume}", *more])
+
+
+def test_overrides_beside_resume_are_checked_against_the_saved_configuration(run_to_resume: Path) -> None:
+    check_command_line([f"resume={run_to_resume}", "trainer.max_epochs=9"])
+    with pytest.raises(UserError, match=r"model\.lora\.r=2: .* began with 1"):
+        check_command_line([f"resume={run_to_resume}", "lora.r=2"])
+
+
+def test_helps_of_hydra_need_no_valid_overrides() -> None:
+    check_command_line(["--hydra-help", "lora.rr=1"])
+    with pytest.raises(UserError, match="no key"):
+        check_command_line(["--help", "lora.rr=1"])

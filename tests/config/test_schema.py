@@ -1,0 +1,43 @@
+"""Values of a run that depend on each other, its plain form and its hash."""
+
+import pytest
+
+from lora_agnews.budget import HARD_LIMIT, MAX_RANK
+from lora_agnews.config.compose import compose_config, compose_study
+from lora_agnews.config.keys import RULES
+from lora_agnews.config.schema import config_hash
+from lora_agnews.errors import UserError
+
+
+def test_a_training_file_sets_the_source() -> None:
+    config = compose_config(["data.train_file=rows.csv"])
+    assert (config.data.source, config.data.test_file) == ("files", None)
+
+
+def test_target_modules_may_be_a_text_with_commas() -> None:
+    assert compose_config([]).model.lora.target_modules == ["query", "value", "classifier.dense"]
+
+
+def test_plain_values_have_each_key_once_and_neither_the_alias_nor_resume() -> None:
+    values = compose_config(["model=tiny"]).to_dict()
+    assert values["model"]["lora"]["r"] == 1
+    assert not {"lora", "resume"} & set(values)
+
+
+def test_the_hash_identifies_everything_but_the_logger() -> None:
+    def digits(*overrides: str) -> str:
+        return config_hash(compose_config(["model=tiny", *overrides]).to_dict())
+
+    assert digits() == digits("logger.project=other", "logger.tags=[a]", "logger.wandb=offline")
+    assert len({digits(), digits("seed=1"), digits("lora.r=2"), digits("trainer.precision=32-true")}) == 4
+
+
+def test_the_rules_are_those_of_the_budget() -> None:
+    assert RULES["budget.max_trainable"].metadata["high"] == HARD_LIMIT == 1_000_000
+    assert RULES["model.lora.r"].metadata["high"] == MAX_RANK
+
+
+def test_a_study_of_random_points_needs_their_number() -> None:
+    with pytest.raises(UserError, match="trials=null: sampler=random"):
+        compose_study(["study=smoke", "sampler=random"])
+    assert compose_study(["study=smoke", "sampler=random", "trials=3"]).trials == 3
