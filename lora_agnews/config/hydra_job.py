@@ -48,10 +48,10 @@ def current_job(values: DictConfig) -> Iterator[HydraJob]:
     except RunLocked:
         raise
     except UserError:
-        for folder, files in ((run_dir, {"train.log", LOCK_FILE}), (run_dir.parent, {"multirun.yaml"})):
-            if {path.name for path in folder.iterdir()} <= files:
-                for file in files:
-                    (folder / file).unlink(missing_ok=True)
+        for folder, file in ((run_dir, "train.log"), (run_dir.parent, "multirun.yaml")):
+            if {path.name for path in folder.iterdir()} - {LOCK_FILE} == {file}:
+                for name in (file, LOCK_FILE):
+                    (folder / name).unlink(missing_ok=True)
                 folder.rmdir()
         with suppress(OSError):
             Path("runs").rmdir()

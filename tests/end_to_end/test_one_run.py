@@ -22,6 +22,7 @@ def test_a_run_leaves_its_whole_record(finished: tuple[Path, Any]) -> None:
     run_dir, _ = finished
     left = {str(path.relative_to(run_dir)) for path in run_dir.rglob("*") if path.is_file()}
     assert left == {
+        ".lock",
         "config.yaml",
         "result.json",
         "metrics.csv",

@@ -1,30 +1,74 @@
 """Checkpoints are written where an exact resume is possible, and refused if damaged or foreign."""
 
 import copy
+import errno
 import os
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from lora_agnews.config.resume import find_run
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import UserError
-from lora_agnews.training.checkpoint import read_checkpoint
+from lora_agnews.training.checkpoint import _set_random_state, read_checkpoint
 from lora_agnews.training.task import LoRAClassifier
 from tests.resuming import kill, train
 
 
-def test_an_epoch_that_ends_without_a_validation_has_a_checkpoint_too(
+def test_the_end_of_an_epoch_has_a_checkpoint_also_if_its_validation_was_earlier(
     short_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seldom = copy.deepcopy(short_config)
     seldom.trainer.checkpoint_every, seldom.trainer.val_check_interval = 1000, 0.6
     kill(monkeypatch, "training_step", 15, tmp_path, seldom)
     last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
-    assert last["global_step"] == 13, "an epoch has 12 steps, and its validation comes after 7"
+    assert last["global_step"] == 12, "an epoch has 12 steps, and validations after 7 and 12"
+
+
+def test_where_hard_links_do_not_exist_the_previous_checkpoint_is_a_copy(
+    short_config: TrainConfig,
+    uninterrupted: tuple[dict[str, float], dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    kill(monkeypatch, "training_step", 14, tmp_path, short_config)
+    previous = tmp_path / "checkpoints" / "previous.ckpt"
+    assert torch.load(previous, weights_only=True)["global_step"] > 0
+    assert train(tmp_path, short_config, previous).metrics == uninterrupted[0]
+
+
+def test_a_flipped_byte_in_a_checkpoint_is_noticed(
+    short_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill(monkeypatch, "training_step", 14, tmp_path, short_config)
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1
+    last.write_bytes(content)
+    with pytest.raises(UserError, match=r"last\.ckpt: damaged.*checksums do not match.*resume=.*previous\.ckpt"):
+        train(tmp_path, short_config, last)
+    last.unlink()
+    with pytest.raises(UserError, match=r"last\.ckpt is missing; to continue from .*previous\.ckpt"):
+        find_run(str(tmp_path))
+
+
+def test_a_checkpoint_of_two_gpus_is_resumed_on_one(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Version 0.1 stored the states of all visible GPUs."""
+    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")), global_rank=0, world_size=1)
+    state = torch.get_rng_state()
+    torch.rand(3)
+    _set_random_state({"cpu": state, "cuda": [state, state]}, trainer)  # type: ignore[arg-type]
+    assert torch.equal(torch.get_rng_state(), state)
+    assert "written on other devices" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

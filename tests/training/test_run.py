@@ -1,15 +1,14 @@
 """One run: which runs are started, continued, left unchanged or refused."""
 
 import copy
-import fcntl
-import os
 from pathlib import Path
 
 import pytest
 
 from lora_agnews.config.compose import compose_config
 from lora_agnews.config.schema import TrainConfig
-from lora_agnews.errors import UserError
+from lora_agnews.errors import RunLocked
+from lora_agnews.files.locks import LOCK_FILE, run_lock
 from lora_agnews.results.record import RunResult
 from lora_agnews.training.run import run
 from tests.resuming import train
@@ -35,10 +34,6 @@ def test_a_finished_run_is_not_changed(tmp_path: Path, capfd: pytest.CaptureFixt
 
 
 def test_two_processes_do_not_work_on_one_run(tmp_path: Path) -> None:
-    short_config = compose_config(BEGAN)
-    folder = os.open(tmp_path, os.O_RDONLY)
-    fcntl.flock(folder, fcntl.LOCK_EX)
-    with pytest.raises(UserError, match="another process is working on this run"):
-        run(short_config, tmp_path)
-    os.close(folder)
-    assert list(tmp_path.iterdir()) == []
+    with run_lock(tmp_path), pytest.raises(RunLocked, match="another process is working on this run"):
+        run(compose_config(BEGAN), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]
