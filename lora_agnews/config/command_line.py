@@ -1,6 +1,8 @@
 """Check the command line of train.py before Hydra creates anything, so that a typo costs one message."""
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
@@ -24,11 +26,24 @@ def check_command_line(arguments: Sequence[str]) -> None:
     if options.config_name and not (CONF / f"{options.config_name.removesuffix('.yaml')}.yaml").is_file():
         raise UserError(f"--config-name={options.config_name}: there is no such file in conf/; leave it out")
     config = compose_config(options.overrides, options.multirun)
+    for override in options.overrides:
+        _check_directory(override)
     if not config.resume:
         return
     if options.multirun or "hydra.mode=MULTIRUN" in options.overrides or options.cfg:
         raise UserError("resume continues one run, with its own configuration; leave out -m and --cfg")
     resumed_config(config.resume, options.overrides)
+
+
+def _check_directory(override: str) -> None:
+    """Raises: UserError, if Hydra could not create the directory that an override names."""
+    key, _, value = override.partition("=")
+    if key not in ("hydra.run.dir", "hydra.sweep.dir") or "${" in value:
+        return
+    path = Path(value.strip("\"'")).expanduser().absolute()
+    nearest = next(parent for parent in (path, *path.parents) if parent.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise UserError(f"{override}: {nearest} is not a directory in which you may write")
 
 
 def _raise_flag_error(message: str) -> NoReturn:
