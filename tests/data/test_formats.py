@@ -1,12 +1,14 @@
 """Texts of files of every format are read unchanged, in little memory."""
 
 import gzip
+import os
 import tracemalloc
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
+from lora_agnews.data.formats import read_columns
 from lora_agnews.data.source import read_texts
 from lora_agnews.errors import UserError
 from tests.files_of_rows import (
@@ -57,3 +59,20 @@ def test_a_large_file_is_read_in_constant_memory(tmp_path: Path) -> None:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 8e6, name
+
+
+def test_what_is_not_a_file_is_not_called_missing(tmp_path: Path) -> None:
+    folder, pipe = tmp_path / "folder.csv", tmp_path / "pipe.csv"
+    folder.mkdir()
+    os.mkfifo(pipe)
+    for path in (folder, pipe):
+        with pytest.raises(UserError, match="not a file; - reads lines from standard input"):
+            list(read_columns(path, ("text",), (".csv",)))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_another_unicode_encoding_is_named_in_the_command_that_converts_it(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "news.csv"
+    path.write_bytes("text\nsome news\n".encode(encoding))
+    with pytest.raises(UserError, match=f"iconv -f {encoding} -t utf-8 news.csv"):
+        list(read_columns(path, ("text",), (".csv",)))

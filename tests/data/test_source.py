@@ -123,3 +123,9 @@ def test_a_bad_test_file_is_refused_although_the_training_file_is_good(tmp_path:
     with pytest.raises(UserError) as caught:
         load_rows("files", str(train), str(test))
     check_message(str(caught.value), [str(test), "row 5", "label 4"])
+
+
+def test_shipped_rows_have_an_origin_without_a_path() -> None:
+    train, test = load_rows("sample", None, None)
+    assert test is not None
+    assert (train.origin, test.origin) == ("shipped:train.csv.gz", "shipped:test.csv.gz")

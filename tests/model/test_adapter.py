@@ -1,6 +1,7 @@
 """The folder adapter/ is one that plain PEFT writes and reads."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import peft
@@ -8,8 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lora_agnews.model.adapter import save_adapter
+from lora_agnews.errors import UserError
+from lora_agnews.model.adapter import load_adapter, save_adapter
 from lora_agnews.model.build import build_model, load_base
+from lora_agnews.model.encoder import find_encoder
+from lora_agnews.model.lora import LoraSpec
 from tests.models import (
     TINY,
     MakeLora,
@@ -27,3 +31,15 @@ def test_a_head_without_an_adapter_is_saved_the_way_peft_does(lora: MakeLora, tm
     first, again = (load_file(folder / "adapter_model.safetensors") for folder in (tmp_path, tmp_path / "again"))
     assert set(first) == set(again)
     assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft 0.21
+def test_a_changed_value_in_an_adapter_is_noticed(tmp_path: Path, lora: Callable[..., LoraSpec]) -> None:
+    encoder = find_encoder("tiny", None)
+    save_adapter(build_model(encoder, lora(), 0), encoder, tmp_path)
+    path = tmp_path / "adapter_model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="is damaged: values of the adapters or the head are missing or changed"):
+        load_adapter(tmp_path, encoder)

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from lora_agnews.errors import UserError
 from lora_agnews.results.ranking import find_runs
-from lora_agnews.sweeps.run_study import run_study
+from lora_agnews.sweeps.run_study import _gpu_of_each, run_study
 from tests.studies import statuses, study_in, study_of
 
 
@@ -28,3 +29,15 @@ def test_a_study_runs_its_points_once_and_ranks_them(short_run: list[str], tmp_p
     means = [[r.metrics["val/accuracy"] for _, r in find_runs([tmp_path]) if r.config["model"]["lora"]["r"] == each]
              for each in (1, 4)]  # fmt: skip
     assert values == [pytest.approx(sum(each) / 2) for each in means]
+
+
+def test_each_worker_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert _gpu_of_each(2) == [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}]
+    with pytest.raises(UserError, match="workers=3: each worker needs its own GPU and there are 2; use workers=2"):
+        _gpu_of_each(3)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    assert _gpu_of_each(1) == [{"CUDA_VISIBLE_DEVICES": "5"}]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert _gpu_of_each(3) == [{}, {}, {}]
