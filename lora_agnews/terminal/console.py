@@ -36,7 +36,7 @@ def print_data(text: str) -> None:
 def print_temporarily(line: str) -> None:
     """Show a line on a terminal until something else is printed. Without a terminal, print nothing."""
     if out.is_terminal:
-        out.print(Text(line, style="dim", no_wrap=True, overflow="crop"), end="\r")
+        out.print(Text(line, style="dim"), end="\r", no_wrap=True, overflow="crop")
 
 
 def print_table(table: RenderableType) -> None:
