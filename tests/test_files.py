@@ -9,16 +9,8 @@ from pathlib import Path
 import pytest
 
 from lora_agnews.errors import RunLocked, UserError
-from lora_agnews.files import (
-    atomic_writer,
-    file_lock,
-    is_locked,
-    is_worker_rank,
-    output_file,
-    output_stream,
-    run_lock,
-    write_atomically,
-)
+from lora_agnews.files.atomic import atomic_writer, output_file, output_stream, write_atomically
+from lora_agnews.files.locks import file_lock, is_locked, is_worker_rank, run_lock
 
 
 def write_and_fail(path: Path) -> None:
@@ -75,7 +67,7 @@ def test_a_minus_is_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from lora_agnews.files import run_lock
+from lora_agnews.files.locks import run_lock
 with run_lock(Path(sys.argv[1])):
     print("locked", flush=True)
     time.sleep(60)
@@ -101,7 +93,7 @@ def test_a_run_directory_is_locked_until_its_process_exits_however_it_exits(tmp_
 WAIT = """
 import sys, time
 from pathlib import Path
-from lora_agnews.files import file_lock
+from lora_agnews.files.locks import file_lock
 with file_lock(Path(sys.argv[1])):
     print(time.monotonic(), flush=True)
 """

@@ -87,7 +87,7 @@ def _gpu_of_each(workers: int) -> list[dict[str, str]]:
         return [{}] * workers
     if workers > number:
         raise UserError(
-            f"workers={workers}: there are {number} GPUs here and each worker needs its own; workers={number}"
+            f"workers={workers}: each worker needs its own GPU and there are {number}; use workers={number}"
         )
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(number)))).split(",")
     return [{"CUDA_VISIBLE_DEVICES": device} for device in visible[:workers]]

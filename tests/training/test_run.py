@@ -37,3 +37,47 @@ def test_two_processes_do_not_work_on_one_run(tmp_path: Path) -> None:
     with run_lock(tmp_path), pytest.raises(RunLocked, match="another process is working on this run"):
         run(compose_config(BEGAN), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]
+
+
+def test_a_directory_with_a_run_is_never_overwritten(tmp_path: Path) -> None:
+    config = compose_config(BEGAN)
+    RunResult.of(config, status="failed").save(tmp_path)
+    before = (tmp_path / "result.json").read_bytes()
+    with pytest.raises(UserError, match=f"holds a run already and is never overwritten.*resume={tmp_path}"):
+        run(config, tmp_path)
+    assert (tmp_path / "result.json").read_bytes() == before
+
+
+def test_a_run_over_the_budget_ends_before_anything_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lora_agnews.training.run.find_encoder", None)
+    result = run(compose_config(["model=roberta_large"]), tmp_path)
+    assert (result.status, result.budget["room"]) == ("over_budget", -154_052)
+    assert "Use model.head=lora" in str(result.error)
+    assert {path.name for path in tmp_path.iterdir()} == {LOCK_FILE, "config.yaml", "result.json"}
+
+
+def test_a_worker_rank_leaves_no_files_and_logs_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def inner(config: TrainConfig, run_dir: Path, *_: object) -> RunResult:
+        seen.append((config.logger.wandb, run_dir, (run_dir / "checkpoints").resolve()))
+        (run_dir / "result.json").write_text("{}")
+        return RunResult.of(config)
+
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr("lora_agnews.training.run._run", inner)
+    monkeypatch.setattr("lora_agnews.terminal.console.silence", lambda: None)
+    run(compose_config(BEGAN), tmp_path)
+    ((wandb, folder, checkpoints),) = seen
+    assert wandb == "disabled"
+    assert folder != tmp_path
+    assert not folder.exists()
+    assert checkpoints == tmp_path / "checkpoints", "it reads the checkpoints of the first process"
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
+
+
+def test_a_choice_without_effect_gives_a_note(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match=r"none\.csv: no such file"):
+        run(compose_config(["model=tiny", "model.head=out_proj", "data.train_file=none.csv"]), tmp_path)
+    assert "note: model.head=out_proj: no adapter on classifier.dense\n" in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []
