@@ -5,7 +5,6 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -193,8 +192,8 @@ def export(
         if private and not repo:
             raise UserError("--private: is for a repository; give --push-to-hub OWNER/NAME too")
         difference = exporting.export(open_run(run_dir, base), kind, output, force)
-        checked = f"logits within {difference:.1e} of the run's on {exporting.CHECKED_ROWS} rows"
-        console.print_line(f"{output}: {kind}, {checked}")
+        rows = exporting.CHECKED_ROWS
+        console.print_line(f"{output}: {kind}, logits within {difference:.1e} of the run's on {rows} rows")
         if repo:
             console.print_line(push(output, repo, private, exporting.MARK))
 
@@ -212,8 +211,6 @@ def demo(
     Needs one more package: pip install -e ".[demo]".
     """
     with command():
-        if find_spec("gradio") is None:
-            raise RuntimeError('demo needs one more package: pip install -e ".[demo]"')
         from lora_agnews.inference.classifier import load_classifier, open_run
         from lora_agnews.inference.demo import serve
 

@@ -230,7 +230,7 @@ def normal(name: str) -> str:
     [
         (("lora_agnews", "train.py", "sweep.py"), ("onnx", "demo")),
         (("tests",), ("test", "demo", "pretrain")),
-        (("tools", "benchmarks"), ("test", "pretrain")),
+        (("tools", "benchmarks"), ("test", "pictures", "pretrain")),
     ],
     ids=str,
 )

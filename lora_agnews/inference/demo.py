@@ -2,7 +2,10 @@
 
 import os
 
-import gradio
+try:
+    import gradio
+except ImportError as error:
+    raise RuntimeError('demo needs one more package: pip install -e ".[demo]"') from error
 
 from lora_agnews.errors import UserError
 from lora_agnews.inference.classifier import Classifier

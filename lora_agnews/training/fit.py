@@ -21,10 +21,9 @@ from lora_agnews.model.build import (
 )
 from lora_agnews.model.encoder import Encoder
 from lora_agnews.model.lora import LoraSpec, predict_budget
-from lora_agnews.training.callbacks import Stopwatch
 from lora_agnews.training.checkpoint import BEST
 from lora_agnews.training.task import LoRAClassifier
-from lora_agnews.training.trainer import send_library_messages_to_log, skipped_steps, stopped_early
+from lora_agnews.training.trainer import send_library_messages_to_log, skipped_steps, stopped_early, stopwatch_of
 
 
 @dataclass(frozen=True)
@@ -74,10 +73,8 @@ def prepare(config: TrainConfig, encoder: Encoder) -> Parts:
     return Parts(data, model, architecture, task)
 
 
-def fit(
-    parts: Parts, trainer: L.Trainer, stopwatch: Stopwatch, checkpoint: Path | None, compile_model: bool
-) -> FitResult:
-    """Train from the start, or from a checkpoint, with the stopwatch that is among the trainer's callbacks.
+def fit(parts: Parts, trainer: L.Trainer, checkpoint: Path | None, compile_model: bool) -> FitResult:
+    """Train from the start, or from a checkpoint.
 
     Raises: RunPruned, if a study stops the run; BudgetExceeded, if a callback unfroze too much; KeyboardInterrupt, once
     a checkpoint is written.
@@ -88,6 +85,7 @@ def fit(
     if compile_model:
         parts.model.compile(dynamic=True)  # in place, so that the names in checkpoints stay
     trainer.fit(parts.task, parts.data, ckpt_path=checkpoint, weights_only=True)
+    stopwatch = stopwatch_of(trainer)
     speed = stopwatch.throughput(trainer.global_step, trainer.strategy.root_device)
     return FitResult(
         metrics={**parts.task.best, "train/loss": parts.task.epoch_loss},

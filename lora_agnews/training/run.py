@@ -72,7 +72,7 @@ def _run(
             stopwatch, loggers = Stopwatch(began, result.seconds["earlier"]), tracking.loggers
             trainer = build_trainer(config.trainer, run_dir, parts.batches, loggers, identity, stopwatch, should_prune)
             result.environment |= {"precision": trainer.precision, "device": str(trainer.strategy.root_device)}
-            fitted = fit(parts, trainer, stopwatch, checkpoint, config.trainer.compile)
+            fitted = fit(parts, trainer, checkpoint, config.trainer.compile)
             result.budget = fitted.budget.to_dict()
             result.throughput, result.seconds["train"] = fitted.throughput, fitted.seconds
             test_metrics, test_confusion = test(parts, trainer, run_dir)

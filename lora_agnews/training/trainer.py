@@ -85,6 +85,11 @@ def steps_between_logs(batches: int) -> int:
     return min(MAX_STEPS_BETWEEN_LOGS, max(2, batches // LOG_POINTS_PER_EPOCH))
 
 
+def stopwatch_of(trainer: L.Trainer) -> Stopwatch:
+    """Return the stopwatch among the callbacks."""
+    return next(each for each in trainer.callbacks if isinstance(each, Stopwatch))  # type: ignore[attr-defined]
+
+
 def skipped_steps(trainer: L.Trainer) -> int:
     """Return the number of optimizer steps that 16-mixed skipped because of overflow."""
     counter = next(each for each in trainer.callbacks if isinstance(each, SkippedSteps))  # type: ignore[attr-defined]

@@ -8,32 +8,58 @@ from pathlib import Path
 import pytest
 
 from lora_agnews.errors import UserError
-from lora_agnews.files.atomic import atomic_writer, check_output, output_file, write_atomically
+from lora_agnews.files.atomic import atomic_writer, check_output, output_file, output_stream, write_atomically
 
 
-def test_a_text_replaces_the_file_as_a_whole(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    write_atomically(path, "old")
+def write_and_fail(path: Path) -> None:
     with atomic_writer(path) as stream:
-        stream.write("new")
+        stream.write("half")
         stream.flush()
         assert path.read_text() == "old"
-    assert path.read_text() == "new"
-    assert [each.name for each in tmp_path.iterdir()] == ["a.txt"]
+        raise ZeroDivisionError
 
 
-def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    write_atomically(tmp_path / "a.txt", "old")
-
-    def fail() -> None:
-        with atomic_writer(tmp_path / "a.txt") as stream:
-            stream.write("half")
-            raise ZeroDivisionError
-
+def test_a_file_is_replaced_only_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
     with pytest.raises(ZeroDivisionError):
-        fail()
-    assert (tmp_path / "a.txt").read_text() == "old"
-    assert len(list(tmp_path.iterdir())) == 1
+        write_and_fail(path)
+    assert path.read_text() == "old"
+    write_atomically(path, "new\r\nline\n")
+    assert path.read_bytes() == b"new\r\nline\n"
+    assert [each.name for each in tmp_path.iterdir()] == ["file.txt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("none/out.csv", "No such file or directory"), (".", "Is a directory"), ("f/x", "Not a dir")]
+)
+def test_an_output_that_cannot_be_written_is_named_with_the_reason(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "f").touch()
+    with pytest.raises(UserError, match=f"cannot be written \\({reason}") as caught, output_file(tmp_path / name):
+        pass
+    assert str(tmp_path / name) in str(caught.value)
+    assert [each.name for each in tmp_path.iterdir()] == ["f"]
+
+
+def test_an_error_inside_the_block_is_not_mistaken_for_an_output_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), output_file(tmp_path / "out.csv"):
+        (tmp_path / "missing").read_text()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_keeps_its_place_and_its_target_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with output_file(tmp_path / "link") as stream:
+        stream.write("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+
+
+def test_a_minus_is_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    with output_stream("-") as stream:
+        stream.write("é\n")
+    assert capsys.readouterr().out == "é\n"
 
 
 def test_files_can_be_read_by_others_as_the_mask_says(tmp_path: Path) -> None:

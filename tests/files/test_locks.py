@@ -1,14 +1,16 @@
 """Locks between processes: released by a kill, not created by reading."""
 
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lora_agnews.errors import RunLocked
-from lora_agnews.files.locks import LOCK_FILE, file_lock, is_locked, run_lock
+from lora_agnews.files.locks import LOCK_FILE, file_lock, is_locked, is_worker_rank, run_lock
 from tests.commands import ROOT
 
 OWNER = """
@@ -60,8 +62,34 @@ def test_an_exception_releases_the_lock(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]
 
 
-def test_a_file_lock_can_be_released_early(tmp_path: Path) -> None:
-    with file_lock(tmp_path / "turn") as release:
+WAIT = """
+import sys, time
+from pathlib import Path
+from lora_agnews.files.locks import file_lock
+with file_lock(Path(sys.argv[1])):
+    print(time.monotonic(), flush=True)
+"""
+
+
+def test_the_lock_of_a_file_is_waited_for_and_may_be_released_early(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WAIT, str(tmp_path / "lock")]
+    with (
+        file_lock(tmp_path / "lock") as release,
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other,
+    ):
+        time.sleep(1)
+        assert other.poll() is None
+        released = time.monotonic()
         release()
-        with file_lock(tmp_path / "turn"):
-            pass
+        assert other.stdout is not None
+        assert float(other.stdout.readline()) >= released
+
+
+@pytest.mark.parametrize(("rank", "expected"), [(None, False), ("0", False), ("1", True)])
+def test_only_processes_of_further_devices_are_worker_ranks(
+    monkeypatch: pytest.MonkeyPatch, rank: str | None, expected: bool
+) -> None:
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if rank is not None:
+        monkeypatch.setitem(os.environ, "LOCAL_RANK", rank)
+    assert is_worker_rank() is expected

@@ -7,7 +7,7 @@ import pytest
 
 from lora_agnews.config.compose import compose_config
 from lora_agnews.config.schema import TrainConfig
-from lora_agnews.errors import RunLocked
+from lora_agnews.errors import RunLocked, UserError
 from lora_agnews.files.locks import LOCK_FILE, run_lock
 from lora_agnews.results.record import RunResult
 from lora_agnews.training.run import run
@@ -80,4 +80,4 @@ def test_a_choice_without_effect_gives_a_note(tmp_path: Path, capfd: pytest.Capt
     with pytest.raises(UserError, match=r"none\.csv: no such file"):
         run(compose_config(["model=tiny", "model.head=out_proj", "data.train_file=none.csv"]), tmp_path)
     assert "note: model.head=out_proj: no adapter on classifier.dense\n" in capfd.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]

@@ -9,14 +9,14 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 from lora_agnews.config.compose import compose_config
 from lora_agnews.results.monitor import MONITOR
-from lora_agnews.training.callbacks import PruningCallback
+from lora_agnews.training.callbacks import PruningCallback, Stopwatch
 from lora_agnews.training.checkpoint import Checkpoints
 from lora_agnews.training.trainer import build_trainer, steps_between_logs, stopped_early, stopwatch_of
 
 
 def trainer_for(folder: Path, batches: int, *overrides: str, should_prune: Any = None) -> L.Trainer:
     config = compose_config(["model=tiny", "trainer.accelerator=cpu", "trainer.precision=32-true", *overrides])
-    return build_trainer(config.trainer, folder, batches, [], {"config": "x"}, should_prune)
+    return build_trainer(config.trainer, folder, batches, [], {"config": "x"}, Stopwatch(0.0, 0.0), should_prune)
 
 
 @pytest.mark.parametrize(
@@ -34,15 +34,11 @@ def test_an_epoch_has_about_50_log_entries_at_most_one_every_second_step(batches
         (3, ["trainer.val_check_interval=0.1"], 1),
         (10, ["trainer.val_check_interval=0.25", "trainer.accumulate=4"], 4),
         (10, ["trainer.val_check_interval=0.9", "trainer.accumulate=4"], 10),
-        (100, ["trainer.max_steps=6"], 6),
-        (100, ["trainer.max_steps=6", "trainer.accumulate=5"], 30),
         (4, ["trainer.max_steps=6"], 4),
     ],
     ids=str,
 )
-def test_validations_fall_on_optimizer_steps_and_short_runs_have_one(
-    tmp_path: Path, batches: int, overrides: list[str], between: int
-) -> None:
+def test_validations_fall_on_optimizer_steps(tmp_path: Path, batches: int, overrides: list[str], between: int) -> None:
     assert trainer_for(tmp_path, batches, *overrides).val_check_interval == between
 
 
