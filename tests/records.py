@@ -11,17 +11,16 @@ from safetensors.torch import load_file, save_file
 
 from lora_agnews.config.compose import compose_config
 from lora_agnews.results.ranking import Row, find_runs, rank
-from lora_agnews.results.record import RunResult, config_hash
+from lora_agnews.results.record import RunResult
 
 
 def save_record(
     folder: Path, accuracy: float, *overrides: str, status: str = "finished", trainable: int = 632_068
 ) -> None:
-    """A run directory as a run leaves it."""
+    """Save the record of a run with these overrides and this accuracy on the validation rows."""
     config = compose_config(["model=tiny", *overrides])
-    values = config.to_dict()
     metrics = {"val/accuracy": accuracy, "test/accuracy": accuracy - 0.01}
-    result = RunResult(values, config.seed, config_hash(values), status, metrics, {"trainable": trainable})
+    result = RunResult.of(config, status=status, metrics=metrics, budget={"trainable": trainable})
     result.seconds, result.data = {"total": 10.0 + config.seed}, {"val": 400}
     folder.mkdir(parents=True)
     result.save(folder)

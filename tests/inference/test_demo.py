@@ -6,7 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -60,3 +62,40 @@ def test_the_page_answers_on_the_loopback_address_alone_and_asks_no_network(run_
         finally:
             begun.send_signal(signal.SIGINT)
             assert begun.wait(timeout=20) == 0
+
+
+class FakePage:
+    """Stands for gradio.Interface: keeps what it is given and serves nothing."""
+
+    made: "FakePage"
+
+    def __init__(self, classify: Callable[[str], dict[str, float]], *components: object, **options: Any) -> None:
+        self.classify, self.options = classify, options
+        FakePage.made = self
+
+    def launch(self, **options: Any) -> tuple[None, str, None]:
+        self.launched = options
+        return None, "http://127.0.0.1:7860/", None
+
+    def block_thread(self) -> None:
+        """Return at once, as after Ctrl-C."""
+
+
+@pytest.mark.filterwarnings("ignore")  # of gradio's own imports
+def test_the_page_is_local_and_answers_with_the_probabilities_of_the_run(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("gradio", reason='pip install -e ".[demo]"')
+    from lora_agnews.inference import demo
+
+    monkeypatch.setattr(demo.gradio, "Interface", FakePage)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "")  # so that it is restored afterwards
+    classify = load_run(run_dir)
+    demo.serve(classify, "my run", 7861)
+    page = FakePage.made
+    assert page.classify("Oil prices rise") == classify(["Oil prices rise"])[0].probabilities
+    assert (page.options["title"], page.options["analytics_enabled"]) == ("my run", False)
+    assert (page.launched["server_name"], page.launched["server_port"]) == ("127.0.0.1", 7861)
+    assert page.launched["share"] is False
+    assert capfd.readouterr().out == "http://127.0.0.1:7860/ (Ctrl-C ends it)\n"

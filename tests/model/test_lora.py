@@ -5,16 +5,18 @@ from typing import Any
 
 import pytest
 
+from lora_agnews.config.choices import Head
 from lora_agnews.errors import UserError
-from lora_agnews.model.architecture import Architecture
+from lora_agnews.model.architecture import FAMILIES, Architecture, HeadLayers, parse_architecture
 from lora_agnews.model.lora import (
+    HEADS,
     adapter_ranks,
     largest_ranks,
     predict_budget,
     targets_without_adapter,
     trained_parameters,
 )
-from tests.models import MakeLora
+from tests.models import MakeLora, config_of
 
 QV = ["query", "value"]
 
@@ -125,3 +127,37 @@ def test_trained_names_of_the_reference_are_adapters_and_head(roberta_base: Arch
     head |= {f"classifier.dense.lora_{part}.default.weight" for part in "AB"}
     head |= {"classifier.out_proj.weight", "classifier.out_proj.bias"}
     assert names == adapters | head
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("head", "trained", "adapted"),
+    [("full", {"dense", "out"}, set()), ("lora", {"out"}, {"dense"}), ("out_proj", {"out"}, set())],
+)
+def test_a_head_trains_and_adapts_the_layers_that_its_rule_names_in_every_family(
+    lora: MakeLora, family: str, head: str, trained: set[str], adapted: set[str]
+) -> None:
+    architecture = parse_architecture("it", config_of(family, 16, 1).to_dict())
+    query = FAMILIES[family].attention[0]
+    names = trained_parameters(architecture, lora(target_modules=[query], head=head))
+    layers = architecture.head._asdict()
+    for role, layer in layers.items():
+        own = {name for name in names if f".{layer}." in name and ".lora_" not in name}
+        assert bool(own) == (role in trained), role
+        assert len(own) in (0, 2), "weight and bias"
+        assert (f"base_model.model.{layer}.lora_A.default.weight" in names) == (role in adapted), role
+
+
+def test_the_rules_of_the_head_are_keyed_by_the_choices_and_name_roles_that_every_family_has() -> None:
+    assert list(HEADS) == list(Head)
+    for rule in HEADS.values():
+        assert set(rule.trained) <= set(HeadLayers._fields)
+        assert "out" in rule.trained, "the layer of the four classes is new in every run"
+
+
+@pytest.mark.parametrize("head", Head)
+def test_target_modules_may_adapt_the_head_only_where_the_rule_says_so(
+    roberta_base: Architecture, lora: MakeLora, head: Head
+) -> None:
+    ranks = adapter_ranks(roberta_base, lora(target_modules=["query", "classifier.out_proj"], head=head))
+    assert ("classifier.out_proj" in ranks) == HEADS[head].adapts_targets

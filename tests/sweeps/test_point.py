@@ -2,9 +2,17 @@
 
 from pathlib import Path
 
+import pytest
+
 from lora_agnews.config.compose import compose_config
+from lora_agnews.config.schema import TrainConfig
+from lora_agnews.errors import RunLocked
+from lora_agnews.files import run_lock
 from lora_agnews.results.record import RunResult
+from lora_agnews.sweeps import point
+from lora_agnews.sweeps.point import run_point
 from lora_agnews.sweeps.progress import SweepProgress, conclude
+from lora_agnews.terminal import console
 
 
 def test_a_point_that_cannot_run_is_recorded_with_the_remedy_and_tried_again(
@@ -17,3 +25,60 @@ def test_a_point_that_cannot_run_is_recorded_with_the_remedy_and_tried_again(
         assert result.status == RunResult.load(tmp_path / "point").status == "failed"
         assert "quary" in (result.error or "")
     assert conclude(tmp_path)[1] == 1
+
+
+@pytest.mark.parametrize("status", ["finished", "stopped_early", "over_budget"])
+def test_a_point_that_is_done_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str) -> None:
+    monkeypatch.setattr(point, "run", None)
+    config = compose_config(["model=tiny"])
+    RunResult.of(config, status=status, metrics={"val/accuracy": 0.5}).save(tmp_path)
+    assert run_point(config, tmp_path, "group").status == status
+
+
+@pytest.mark.parametrize("status", [None, "interrupted", "failed", "running"])
+def test_any_other_point_is_started_or_continued_in_the_group_of_its_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str | None
+) -> None:
+    config = compose_config(["model=tiny"])
+    if status:
+        RunResult.of(config, status=status).save(tmp_path)
+    given: list[tuple[str | None, str | None]] = []
+
+    def run(config: TrainConfig, run_dir: Path, should_prune: object) -> RunResult:
+        given.append((config.resume, config.logger.group))
+        return RunResult.of(config, status="finished")
+
+    monkeypatch.setattr(point, "run", run)
+    assert run_point(config, tmp_path, "my sweep").succeeded
+    assert given == [(str(tmp_path) if status else None, "my sweep")]
+
+
+def test_a_group_that_was_given_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = compose_config(["model=tiny", "logger.group=mine"])
+    monkeypatch.setattr(point, "run", lambda config, *_: RunResult.of(config, status="finished"))
+    assert run_point(config, tmp_path, "my sweep").config["logger"]["group"] == "mine"
+
+
+def test_a_run_on_several_devices_is_no_point_of_a_sweep(tmp_path: Path) -> None:
+    result = run_point(compose_config(["model=tiny", "trainer.devices=2"]), tmp_path, "group")
+    assert result.status == "failed"
+    assert "workers=2" in str(result.error)
+
+
+def test_a_point_on_which_another_process_works_is_left_to_it(tmp_path: Path) -> None:
+    with run_lock(tmp_path), pytest.raises(RunLocked):
+        run_point(compose_config(["model=tiny"]), tmp_path, "group")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_output_of_a_run_is_suppressed_and_that_of_the_sweep_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def run(config: TrainConfig, *_: object) -> RunResult:
+        console.print_line("a table")
+        return RunResult.of(config, status="finished")
+
+    monkeypatch.setattr(point, "run", run)
+    run_point(compose_config(["model=tiny"]), tmp_path, "group")
+    console.print_line("a line of the sweep")
+    assert capfd.readouterr().out == "a line of the sweep\n"
