@@ -138,8 +138,8 @@ class Stopwatch(L.Callback):
         self.seconds = time.perf_counter() - self.began_at
 
     def state_dict(self) -> dict[str, Any]:
-        seconds = time.perf_counter() - self.began_at
-        total = self.earlier_total + time.perf_counter() - self.began
+        now = time.perf_counter()
+        seconds, total = now - self.began_at, now - self.began + self.earlier_total
         return {"seconds": seconds, "total": total, "samples": self.samples, "tokens": int(self.tokens)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

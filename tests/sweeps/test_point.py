@@ -7,7 +7,7 @@ import pytest
 from lora_agnews.config.compose import compose_config
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import RunLocked
-from lora_agnews.files import run_lock
+from lora_agnews.files.locks import LOCK_FILE, run_lock
 from lora_agnews.results.record import RunResult
 from lora_agnews.sweeps import point
 from lora_agnews.sweeps.point import run_point
@@ -68,7 +68,7 @@ def test_a_run_on_several_devices_is_no_point_of_a_sweep(tmp_path: Path) -> None
 def test_a_point_on_which_another_process_works_is_left_to_it(tmp_path: Path) -> None:
     with run_lock(tmp_path), pytest.raises(RunLocked):
         run_point(compose_config(["model=tiny"]), tmp_path, "group")
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [tmp_path / LOCK_FILE]
 
 
 def test_the_output_of_a_run_is_suppressed_and_that_of_the_sweep_is_not(

@@ -8,7 +8,7 @@ import pytest
 from lora_agnews.config.compose import compose_config
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import RunLocked
-from lora_agnews.files import run_lock
+from lora_agnews.files.locks import run_lock
 from lora_agnews.results.record import RunResult, Status
 from lora_agnews.sweeps import progress as progress_module
 from lora_agnews.sweeps.progress import SweepProgress, conclude
@@ -54,7 +54,7 @@ def test_each_finished_run_is_one_line_with_its_outcome_and_the_state(
     for name in outcomes:
         progress.run(CONFIG, tmp_path / name)
     failed = tmp_path / "r=4-cccccc" / "train.log"
-    best = "best 0.7500 r=1-aaaaaa"
+    best = "best 0.7500 r=1"
     assert capfd.readouterr().out.splitlines() == [
         f"[1/5] r=1-aaaaaa  finished, val accuracy 0.7500, 8 s | 1/5 done | {best} | about 34 s left",
         f"[2/5] r=2-bbbbbb  stopped early, val accuracy 0.5000, 10 s | 2/5 done | {best} | about 28 s left",

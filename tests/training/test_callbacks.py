@@ -50,7 +50,7 @@ def test_the_stopwatch_counts_rows_and_real_tokens_and_pauses_during_validation(
     watch.on_validation_start(trainer, None)  # type: ignore[arg-type]
     watch.on_validation_end(trainer, None)  # type: ignore[arg-type]
     watch.on_train_end(trainer, None)  # type: ignore[arg-type]
-    found = watch.throughput(steps=6)
+    found = watch.throughput(steps=6, device=torch.device("cpu"))
     assert watch.seconds == 3.0
     assert found["samples_per_second"] == pytest.approx(8 / 3)
     assert found["tokens_per_second"] == pytest.approx(10 / 3)
