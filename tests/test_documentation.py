@@ -56,6 +56,7 @@ def places(finished: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     for name in ("run", "run2", "runs/mine/run", "runs/study-rank/run"):
         shutil.copytree(finished[0], name, ignore=shutil.ignore_patterns("wandb"))
+    shutil.copy("run/checkpoints/last.ckpt", "run/checkpoints/previous.ckpt")  # which a run of six steps does not have
     texts = ["Oil prices rise", "The champions draw", "A new telescope", "Parliament votes"]
     shutil.copy(ROOT / "tests" / "pickles" / "datasets-3.5.pkl", "test_unlabelled.pkl")
     Path("news.txt").write_text("\n".join(texts))
