@@ -45,7 +45,7 @@ def test_validations_outside_of_training_do_not_prune(tmp_path: Path) -> None:
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """What a terminal gets on standard error."""
+    """The stream behind a terminal on standard error."""
     stream = io.StringIO()
     made = Console(file=stream, width=100, force_terminal=True, color_system=None)
     monkeypatch.setattr(console, "err", made)
@@ -94,7 +94,7 @@ def test_the_bar_counts_to_max_steps_where_they_end_the_training(
     assert "Epoch 1/4 1/5" in shown(terminal)
 
 
-def test_the_bar_is_redrawn_by_the_first_batch_that_ends_a_second_or_more_after_the_last_time(
+def test_the_bar_is_redrawn_by_the_first_batch_a_second_or_more_after_the_last_time(
     terminal: io.StringIO, clock: list[float]
 ) -> None:
     bar = ProgressBar()
@@ -120,7 +120,9 @@ def test_the_bar_of_a_continued_run_begins_where_the_run_is(terminal: io.StringI
     assert bar.progress.tasks[0].completed == 7
 
 
-def test_no_bar_stays_behind(tmp_path: Path, terminal: io.StringIO, clock: list[float]) -> None:
+def test_every_bar_disappears_however_the_training_ends(
+    tmp_path: Path, terminal: io.StringIO, clock: list[float]
+) -> None:
     bar = ProgressBar()
     make_trainer(tmp_path, bar, enable_progress_bar=True).fit(make_task(Toy()), loader(), loader())
     assert (bar.progress, bar.tasks) == (None, {})
