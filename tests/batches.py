@@ -4,7 +4,7 @@ from lora_agnews.data.batches import Batch
 
 
 def unpadded(batch: Batch) -> list[list[int]]:
-    """The rows of a batch without padding, which must stand on the right."""
+    """Return the rows of a batch without padding, which must be on the right."""
     rows = []
     for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True):
         assert mask.tolist() == sorted(mask.tolist(), reverse=True)

@@ -31,7 +31,7 @@ torch.set_num_threads(1)  # two workers share two cores: pyproject.toml
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """A run that came to its end, and what the command said. Tests that write into it take a copy."""
+    """A finished run and the output of its command. Tests that change it take `run_copy`."""
     run_dir = tmp_path_factory.mktemp("runs") / "finished"
     done = train(run_dir)
     assert done.returncode == 0, done.stderr
@@ -135,7 +135,7 @@ def short_config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
 def uninterrupted(
     short_config: TrainConfig, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """Metrics and remains of the run that nobody interrupted."""
+    """Metrics and files of the run that was not interrupted."""
     run_dir = tmp_path_factory.mktemp("whole") / "run"
     return train_here(run_dir, short_config).metrics, remains(run_dir)
 

@@ -24,7 +24,7 @@ FILE = re.compile(rf"/((?P<kind>datasets)/)?{REPO}/resolve/(?P<revision>[^/]+)/(
 
 
 class HubServer(ThreadingHTTPServer):
-    """Serves `folder` while it is entered; `requests` holds "METHOD /path" of each request."""
+    """Serves `folder` inside a with block; `requests` lists "METHOD /path" of each request."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Answer)

@@ -2,7 +2,7 @@
 
 
 def check_message(message: str, fragments: list[str]) -> None:
-    """One line that holds every fragment, in words of ours."""
+    """Check that a message is one line with every fragment, and without the jargon of libraries."""
     assert "\n" not in message
     assert [fragment for fragment in fragments if fragment not in message] == [], message
     for jargon in ("Traceback", "no viable alternative", "mismatched input", "full_key", "DictConfig", "omegaconf"):

@@ -40,7 +40,7 @@ def names_and_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def names_in(family: str, names: list[str]) -> list[str]:
-    """Roberta's names of modules in the words of another family."""
+    """Translate RoBERTa's names of modules into those of another family."""
     attention = FAMILIES[family].attention
     words = {"query": attention[0], "key": attention[1], "value": attention[2], "output": attention[3]}
     words |= {

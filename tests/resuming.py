@@ -22,7 +22,7 @@ TWELVE_STEPS = [
 
 
 class Killed(BaseException):
-    """Nothing in the program catches this one, so nothing is saved or tidied up."""
+    """Stands for SIGKILL: the program catches no such exception, so nothing is saved or cleaned up."""
 
 
 def train(run_dir: Path, config: TrainConfig, resume: Path | None = None) -> RunResult:
@@ -34,7 +34,7 @@ def train(run_dir: Path, config: TrainConfig, resume: Path | None = None) -> Run
 
 
 def remains(run_dir: Path) -> dict[str, Any]:
-    """What a run leaves, to be compared bit for bit."""
+    """Read the final state of a run, to be compared bit for bit."""
     with (run_dir / "metrics.csv").open(newline="") as stream:
         curves = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(stream)]
     last = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)

@@ -155,7 +155,7 @@ def seconds_of_children() -> float:
 
 
 @pytest.mark.parametrize("model", ["roberta_base", "roberta_large"])
-def test_the_budget_of_the_hubs_models_takes_neither_weights_nor_network_nor_three_seconds(
+def test_the_budget_of_hub_models_needs_no_weights_no_network_and_under_three_seconds(
     model: str, tmp_path: Path
 ) -> None:
     began = seconds_of_children()

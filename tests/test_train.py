@@ -33,7 +33,7 @@ CONFIG = "experiment=lean lora.r=3 --cfg job --resolve"
 
 @dataclass
 class Ended:
-    """A command that has ended, and what lies in its folder now."""
+    """The outcome of a command, and the files in its folder afterwards."""
 
     status: int
     out: str

@@ -28,7 +28,7 @@ class Toy(nn.Module):
 
 
 class Answers(nn.Module):
-    """Says what the input says: logits are 5 for the class of the first token, 0 elsewhere."""
+    """Predicts the class in the first token: its logit is 5, the others are 0."""
 
     def __init__(self) -> None:
         super().__init__()

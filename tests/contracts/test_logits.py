@@ -58,7 +58,7 @@ def test_at_step_zero_the_logits_are_the_base_models(lora: MakeLora, change: Cha
 @pytest.mark.parametrize(
     "change", [{}, {"head": "lora", "bias": "lora_only"}, {"init": "pissa"}, {"use_dora": True}], ids=str
 )
-def test_frozen_layers_in_half_give_the_bits_of_plain_autocast(lora: MakeLora, change: Change, mode: str) -> None:
+def test_frozen_layers_in_half_precision_give_the_bits_of_autocast(lora: MakeLora, change: Change, mode: str) -> None:
     """Logits, loss and every gradient, with dropout in train mode."""
     found = []
     for held in (False, True):

@@ -78,7 +78,7 @@ def test_evaluation_takes_every_row_once_longest_first() -> None:
 TOKENS = Tokens(np.array([0, 7, 2, 0, 2, 0, 5, 6, 8, 2], dtype=np.int32), np.array([0, 3, 5, 10]))
 
 
-def test_a_batch_by_hand() -> None:
+def test_a_batch_equals_one_made_by_hand() -> None:
     batch = collate([1, 0], TOKENS, np.array([3, 1, 2]), pad=1)
     assert batch["input_ids"].tolist() == [[0, 2, 1], [0, 7, 2]]
     assert batch["attention_mask"].tolist() == [[1, 1, 0], [1, 1, 1]]

@@ -52,7 +52,7 @@ def make_data(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> MakeData:
 
 
 def decoded_texts(data: AGNewsDataModule, batches: Any) -> list[str]:
-    """What stands in the batches of a loader."""
+    """Decode the rows of the batches of a loader."""
     rows = [row for batch in batches for row in unpadded(batch)]
     return [data.tokenizer.decode(row, skip_special_tokens=True).strip() for row in rows]
 
@@ -110,7 +110,7 @@ def test_the_record_counts_rows_and_duplicates(make_data: MakeData, tmp_path: Pa
 
 
 class Recorder(L.LightningModule):
-    """Learns nothing and keeps the rows of each epoch's batches."""
+    """Learns nothing and stores the rows of each epoch's batches."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -41,7 +41,7 @@ def test_texts_of_labelled_files_are_those_of_training(tmp_path: Path) -> None:
 
 
 def test_a_blank_line_in_a_file_of_one_column_is_refused(tmp_path: Path) -> None:
-    """Blank lines are skipped, as pandas does, but not where IDs would shift without a word."""
+    """Blank lines are skipped, as in pandas, except where the IDs would shift without a message."""
     path = tmp_path / "a.csv"
     path.write_bytes(b'text\nfirst\n""\nthird\n\n')
     assert list(read_texts(path)) == ["first", "", "third"]

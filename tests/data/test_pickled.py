@@ -25,7 +25,7 @@ def test_a_pickle_of_chosen_rows_gives_those_in_their_order() -> None:
 
 
 class Evil:
-    """What a malicious file may hold: anything that is called when it is read."""
+    """An object whose pickle calls a function when it is read."""
 
     def __init__(self, call: Any, *arguments: Any) -> None:
         self.what = call, arguments

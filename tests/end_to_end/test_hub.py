@@ -37,7 +37,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def first(model_hub: HubServer, home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done, list[str]]:
-    """The run directory of the default command, what it printed, what it asked the hub for; fills `home`."""
+    """Run directory, output and hub requests of the default command, which fills the cache in `home`."""
     run_dir = tmp_path_factory.mktemp("runs") / "first"
     done = train(home, model_hub.endpoint, run_dir, TQDM_POSITION="-1")  # bars though stderr is no terminal
     assert done.returncode == 0, done.stderr
@@ -142,7 +142,7 @@ def test_weights_other_than_safetensors_are_refused(later: dict[str, tuple[Path,
     assert not [request for request in model_hub.requests if request.endswith(".bin")]
 
 
-def test_the_revision_is_asked_for(later: dict[str, tuple[Path, Done]], model_hub: HubServer) -> None:
+def test_the_configured_revision_is_requested(later: dict[str, tuple[Path, Done]], model_hub: HubServer) -> None:
     assert f"GET /api/models/{NO_WEIGHTS}/revision/v1" in model_hub.requests
     assert of_model(later["refused"][0], NO_WEIGHTS).config["model"]["revision"] == "v1"
 

@@ -148,7 +148,7 @@ def test_a_compiled_run_trains_and_keeps_its_names(finished: tuple[Path, Any], t
     assert losses[0] == pytest.approx(losses[1], abs=1e-3)
 
 
-def test_a_run_of_other_choices_says_and_records_what_it_did(tmp_path: Path) -> None:
+def test_a_run_with_every_option_changed_records_what_it_did(tmp_path: Path) -> None:
     """16-mixed without a GPU, an own file without a test file, and every key of the adapters."""
     sample = ROOT / "lora_agnews" / "data" / "sample" / "train.csv.gz"
     others = [
@@ -190,7 +190,7 @@ def test_a_run_of_other_choices_says_and_records_what_it_did(tmp_path: Path) -> 
     assert result.budget["groups"].keys() == {"lora", "lora_head", "head", "bias"}
 
 
-def test_it_learns_32_rows_by_heart(tmp_path: Path) -> None:
+def test_a_run_memorises_32_rows(tmp_path: Path) -> None:
     with (tmp_path / "few.csv").open("w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(["text", "label"])

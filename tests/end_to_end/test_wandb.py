@@ -72,13 +72,13 @@ Done = subprocess.CompletedProcess[str]
 
 
 def run(home: Path, *arguments: str, **environment: str) -> Done:
-    """A command of somebody who never used W&B, without a terminal to be asked on."""
+    """Run a command as a user who never used W&B, without a terminal."""
     return run_python(*arguments, without=("WANDB_", "NETRC", "XDG_"), **{"HOME": str(home)} | environment)
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Done]]:
-    """Run directory and command of three, side by side: as it comes, without wandb, and no training but W&B off."""
+    """Three runs side by side: with the defaults, without the package wandb, and with W&B disabled."""
     folder, home, no_wandb = (tmp_path_factory.mktemp(name) for name in ("runs", "home", "no_wandb"))
     (no_wandb / "sitecustomize.py").write_text(WITHOUT_WANDB)
     short = ["train.py", "experiment=quickstart", "trainer.max_steps=2", "data.max_length=16"]
@@ -128,7 +128,7 @@ def test_metrics_are_logged_by_step(runs: dict[str, tuple[Path, Done]]) -> None:
     assert steps == {"val/accuracy": 1, "test/accuracy": 2}
 
 
-def test_project_group_and_tags_arrive(runs: dict[str, tuple[Path, Done]]) -> None:
+def test_project_group_and_tags_are_logged(runs: dict[str, tuple[Path, Done]]) -> None:
     (run,) = (record["run"] for record in records(runs["plain"][0]) if record["type"] == "run")
     assert (run["project"], run["run_group"], run["tags"]) == ("lora-agnews", "pair", ["one", "two"])
     assert run["display_name"] == "plain"

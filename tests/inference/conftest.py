@@ -23,7 +23,7 @@ def classify(run_dir: Path) -> Classifier:
 
 @pytest.fixture(scope="session")
 def expected(run_dir: Path) -> np.ndarray:
-    """Probabilities of the first 60 texts, one at a time, by transformers and PEFT alone."""
+    """Probabilities of the first 60 texts, one at a time, computed with plain transformers and PEFT."""
     folder = find_encoder("tiny", None).folder
     base = transformers.AutoModelForSequenceClassification.from_pretrained(folder, num_labels=4, dtype=torch.float32)
     model = peft.PeftModel.from_pretrained(base, run_dir / "adapter").eval()

@@ -39,7 +39,7 @@ def test_a_rows_probabilities_do_not_depend_on_its_neighbours(classify: Classifi
 
 
 @pytest.mark.parametrize(("rows", "characters"), [(7, 1 << 24), (4096, 500)])
-def test_windows_hold_little_and_keep_the_order(
+def test_windows_are_small_and_keep_the_order(
     classify: Classifier, expected: np.ndarray, monkeypatch: pytest.MonkeyPatch, rows: int, characters: int
 ) -> None:
     monkeypatch.setattr(inference, "WINDOW_ROWS", rows)

@@ -29,7 +29,7 @@ def test_a_port_that_is_taken_is_named(run_dir: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_page_answers_on_the_loopback_address_alone_and_asks_no_network(run_dir: Path) -> None:
+def test_the_page_answers_only_on_the_loopback_address_and_needs_no_network(run_dir: Path) -> None:
     """In a headless Chromium."""
     pytest.importorskip("gradio", reason='pip install -e ".[demo]"')
     playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
@@ -65,7 +65,7 @@ def test_the_page_answers_on_the_loopback_address_alone_and_asks_no_network(run_
 
 
 class FakePage:
-    """Stands for gradio.Interface: keeps what it is given and serves nothing."""
+    """Replaces gradio.Interface: stores its arguments and serves nothing."""
 
     made: "FakePage"
 

@@ -62,7 +62,7 @@ def without_peft(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"PYTHONPATH": str(folder)}
 
 
-def test_a_merged_export_needs_transformers_alone(
+def test_a_merged_export_needs_only_transformers(
     merged: Path, expected: np.ndarray, without_peft: dict[str, str]
 ) -> None:
     code = f"""
@@ -129,7 +129,7 @@ def test_an_adapter_export_answers_in_plain_peft(run_dir: Path, expected: np.nda
 
 
 def test_an_onnx_export_answers_in_onnxruntime(run_dir: Path, expected: np.ndarray, tmp_path: Path) -> None:
-    """Any number of rows of any length; the card's code is run as it stands."""
+    """For several numbers of rows, with the code of the model card."""
     pytest.importorskip("onnxruntime", reason='pip install -e ".[onnx]"')
     done = command("export", run_dir, "-o", tmp_path / "onnx", "--format", "onnx")
     assert done.exit_code == 0, done.output

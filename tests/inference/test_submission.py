@@ -73,7 +73,7 @@ def test_lines_of_standard_input_become_a_csv(run_dir: Path, expected: np.ndarra
 
 
 def test_output_follows_links_and_goes_into_pipes(run_dir: Path, tmp_path: Path) -> None:
-    """Through a link into its target, into a pipe, with carriage returns that come back."""
+    """A link keeps its place, a pipe is written to, and carriage returns are read back."""
     news = tmp_path / "news.jsonl"
     news.write_text(json.dumps({"text": "Oil\rprices"}))
     (tmp_path / "real.csv").write_text("old")

@@ -61,16 +61,16 @@ def test_a_study_of_tpe_draws_as_many_as_are_wanted_and_counts_none_over_the_bud
     states = {trial.params["lora.r"]: trial.state.name for trial in study_in(tmp_path / "odd").trials}
     assert states == {1: "FAIL", 2: "COMPLETE"}, "orthogonal needs an even r: told, and the study goes on"
     monkeypatch.setattr(study, "DRAWS_PER_POINT", 3)
-    hopeless = study_of(tmp_path / "hopeless", *lines, *short_run)
-    hopeless.space = {"lora.r": {"low": 50, "high": 60}}
+    all_over = study_of(tmp_path / "all_over", *lines, *short_run)
+    all_over.space = {"lora.r": {"low": 50, "high": 60}}
     with pytest.raises(UserError, match="3 points in a row are over the budget"):
-        run_study(hopeless, [])
+        run_study(all_over, [])
 
 
 @pytest.mark.slow
 def test_a_point_that_falls_behind_is_pruned(short_run: list[str], tmp_path: Path) -> None:
     config = study_of(tmp_path, "pruner=median", "seeds=[0]", *short_run)
-    config.space = {"optim.lr": [5e-3, 4e-3, 3e-3, 2e-3, 1e-3, 6e-3, 1e-9]}  # five to compare with, and a hopeless one
+    config.space = {"optim.lr": [5e-3, 4e-3, 3e-3, 2e-3, 1e-3, 6e-3, 1e-9]}  # the last one learns nothing
     assert run_study(config, []) == 0
     states = [trial.state.name for trial in study_in(tmp_path).trials]
     assert states[-1] == "PRUNED"

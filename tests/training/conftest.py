@@ -13,7 +13,7 @@ from wandb.sdk.lib import wbauth
 
 @pytest.fixture
 def no_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """Nobody is logged in and nothing is set; gives what sets it."""
+    """A process without a login and without W&B's environment variables, which the test may set."""
     for name in os.environ:
         if name.startswith("WANDB_"):
             monkeypatch.delenv(name)

@@ -41,7 +41,7 @@ def test_an_exception_becomes_a_status_and_a_message(
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1)], ids=repr)
-def test_an_interrupted_run_is_recorded_and_the_interrupt_goes_on_to_the_command(
+def test_an_interrupted_run_is_recorded_before_the_interrupt_reaches_the_command(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], error: BaseException
 ) -> None:
     (tmp_path / "checkpoints").mkdir()
