@@ -20,6 +20,7 @@ from lora_agnews.model.build import load_tokenizer
 from lora_agnews.model.encoder import find_encoder
 from lora_agnews.model.lora import LoraSpec
 from tests.commands import train
+from tests.files_of_rows import write_labelled
 from tests.hub_commands import MODEL, NO_WEIGHTS, save_repositories
 from tests.hub_server import HubServer
 from tests.records import change_adapter
@@ -122,11 +123,7 @@ def short_run(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def short_config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     """192 training rows in 12 batches, validated in the middle and at the end of 2 epochs."""
     folder = tmp_path_factory.mktemp("rows")
-    with (folder / "few.csv").open("w", newline="") as stream:
-        file = csv.writer(stream)
-        file.writerow(["text", "label"])
-        for label, word in enumerate(("war", "goal", "shares", "chips")):
-            file.writerows([f"{word} {'more ' * (i % 7)}{i}", label] for i in range(53))
+    write_labelled(folder / "few.csv", 53)
     files = [f"data.train_file={folder}/few.csv", f"data.test_file={folder}/few.csv", f"data.cache_dir={folder}"]
     return compose_config([*TWELVE_STEPS, *files])
 

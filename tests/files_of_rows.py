@@ -134,3 +134,13 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 def write_lines(path: Path, texts: list[str]) -> Path:
     path.write_text("".join(f"{text}\n" for text in texts))
     return path
+
+
+def write_labelled(path: Path, rows_per_class: int) -> Path:
+    """Write a small labelled CSV whose texts differ in length and tell their class by one word."""
+    with path.open("w", newline="") as stream:
+        file = csv.writer(stream)
+        file.writerow(["text", "label"])
+        for label, word in enumerate(("war", "goal", "shares", "chips")):
+            file.writerows([f"{word} {'more ' * (i % 7)}{i}", label] for i in range(rows_per_class))
+    return path

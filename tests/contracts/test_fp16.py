@@ -1,7 +1,6 @@
 """16-mixed with a loss scaler, simulated on a CPU: Lightning's fp16 plugin with a GradScaler for the CPU."""
 
 import copy
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +10,13 @@ import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor
 
-from lora_agnews.config.compose import compose_config
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.inference.classifier import open_run
 from lora_agnews.inference.export import MAX_DIFFERENCE, export
-from lora_agnews.results.record import RunResult, Status
+from lora_agnews.results.record import Status
 from lora_agnews.training import trainer as trainer_module
-from lora_agnews.training.run import run
 from lora_agnews.training.task import LoRAClassifier
-
-SHORT = [
-    "model=tiny",
-    "data.max_length=12",
-    "data.batch_size=16",
-    "trainer.max_epochs=1",
-    "trainer.checkpoint_every=1",
-    "trainer.early_stopping_patience=0",
-    "lora.dropout=0.3",
-    "logger.wandb=disabled",
-]
-
-
-class Killed(BaseException):
-    """Nothing in the program catches this one, so nothing is saved or cleaned up."""
+from tests.resuming import kill, train
 
 
 @pytest.fixture(autouse=True)
@@ -48,24 +31,14 @@ def _fp16_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer_module.L, "Trainer", with_scaler)
 
 
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
-    """192 training rows in 12 batches."""
-    folder = tmp_path_factory.mktemp("rows")
-    with (folder / "few.csv").open("w", newline="") as stream:
-        file = csv.writer(stream)
-        file.writerow(["text", "label"])
-        for label, word in enumerate(("war", "goal", "shares", "chips")):
-            file.writerows([f"{word} {'more ' * (i % 7)}{i}", label] for i in range(53))
-    files = [f"data.train_file={folder}/few.csv", f"data.test_file={folder}/few.csv", f"data.cache_dir={folder}"]
-    return compose_config([*SHORT, *files])
-
-
-def train(run_dir: Path, config: TrainConfig, resume: bool = False) -> RunResult:
-    run_dir.mkdir(exist_ok=True)
-    config = copy.deepcopy(config)
-    config.resume = str(run_dir) if resume else None
-    return run(config, run_dir)
+@pytest.fixture
+def config(short_config: TrainConfig) -> TrainConfig:
+    """One epoch of 12 steps with a checkpoint wherever one can be written."""
+    changed = copy.deepcopy(short_config)
+    changed.trainer.max_epochs, changed.trainer.checkpoint_every = 1, 1
+    changed.optim.schedule = "constant"  # a schedule warns if the first step is skipped
+    changed.trainer.early_stopping_patience, changed.trainer.val_check_interval = 0, 1.0
+    return changed
 
 
 def last_checkpoint(run_dir: Path) -> dict[str, Any]:
@@ -78,18 +51,8 @@ def test_a_killed_and_resumed_run_is_the_uninterrupted_one(
 ) -> None:
     whole = train(tmp_path / "whole", config)
     assert (whole.status, whole.environment["precision"]) == (Status.FINISHED, "16-mixed")
-    step, calls = LoRAClassifier.training_step, iter(range(1, 100))
-
-    def until_the_eighth(task: LoRAClassifier, *arguments: Any) -> Any:
-        if next(calls) == 8:
-            raise Killed
-        return step(task, *arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(LoRAClassifier, "training_step", until_the_eighth)
-        with pytest.raises(Killed):
-            train(tmp_path / "killed", config)
-    assert train(tmp_path / "killed", config, resume=True).metrics == whole.metrics
+    kill(monkeypatch, "training_step", 8, tmp_path / "killed", config)
+    assert train(tmp_path / "killed", config, tmp_path / "killed").metrics == whole.metrics
     torch.testing.assert_close(
         last_checkpoint(tmp_path / "killed"), last_checkpoint(tmp_path / "whole"), rtol=0, atol=0
     )

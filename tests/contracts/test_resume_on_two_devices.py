@@ -1,6 +1,5 @@
 """A run on two devices that is killed in the middle of an epoch and resumed is the uninterrupted one, with dropout."""
 
-import csv
 import os
 import signal
 import subprocess
@@ -13,15 +12,12 @@ import torch
 
 from lora_agnews.results.record import RunResult
 from tests.commands import CACHE, ROOT, run_python
+from tests.files_of_rows import write_labelled
 
 
 @pytest.mark.slow
 def test_a_killed_and_resumed_run_on_two_devices_is_the_uninterrupted_one(tmp_path: Path) -> None:
-    with (tmp_path / "few.csv").open("w", newline="") as stream:
-        file = csv.writer(stream)
-        file.writerow(["text", "label"])
-        for label, word in enumerate(("war", "goal", "shares", "chips")):
-            file.writerows([f"{word} {'more ' * (i % 7)}{i}", label] for i in range(53))
+    write_labelled(tmp_path / "few.csv", 53)
     values = [f"data.train_file={tmp_path}/few.csv", f"data.test_file={tmp_path}/few.csv", "lora.dropout=0.4"]
     values += ["model=tiny", "data.max_length=12", "data.batch_size=15", "trainer.max_epochs=2", "optim.lr=5e-3"]
     values += ["trainer.precision=32-true", "trainer.accelerator=cpu", "trainer.devices=2", "logger.wandb=disabled"]

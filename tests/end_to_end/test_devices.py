@@ -1,6 +1,5 @@
 """Several devices give the result of one."""
 
-import csv
 from pathlib import Path
 
 import pytest
@@ -9,16 +8,13 @@ from safetensors.torch import load_file
 
 from lora_agnews.results.record import RunResult
 from tests.commands import run_python
+from tests.files_of_rows import write_labelled
 
 
 @pytest.mark.slow
 def test_two_processes_give_the_result_of_one(tmp_path: Path) -> None:
     """DDP over gloo: the same rows a step, a last batch of an odd number of them, no dropout."""
-    with (tmp_path / "few.csv").open("w", newline="") as stream:
-        file = csv.writer(stream)
-        file.writerow(["text", "label"])
-        for label, word in enumerate(("war", "goal", "shares", "chips")):
-            file.writerows([f"{word} {'more ' * (i % 7)}{i}", label] for i in range(53))
+    write_labelled(tmp_path / "few.csv", 53)
     values = [f"data.train_file={tmp_path}/few.csv", f"data.test_file={tmp_path}/few.csv", "lora.dropout=0"]
     values += ["model=tiny", "data.max_length=12", "data.batch_size=15", "trainer.max_epochs=2", "optim.lr=5e-3"]
     values += ["trainer.precision=32-true", "trainer.accelerator=cpu", "logger.wandb=disabled"]
