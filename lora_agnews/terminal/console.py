@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
+from pathlib import Path
 from typing import TypeVar
 
 from rich.console import Console, RenderableType
@@ -27,6 +28,11 @@ def print_line(line: str | Text, style: str = "") -> None:
     if out.is_terminal:
         out.control(Control((ControlType.ERASE_IN_LINE, 2)))  # what `print_temporarily` left
     out.print(Text(line, style=style) if isinstance(line, str) else line, soft_wrap=True)
+
+
+def short_path(path: Path) -> Path:
+    """Return the path as one would type it: relative if it is below the working directory."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def print_data(text: str) -> None:

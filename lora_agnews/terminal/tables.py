@@ -17,7 +17,7 @@ from lora_agnews.results.monitor import MONITOR
 from lora_agnews.results.ranking import TEST, Row
 from lora_agnews.results.record import RunResult
 from lora_agnews.terminal import console
-from lora_agnews.terminal.console import note, print_line, print_table
+from lora_agnews.terminal.console import note, print_line, print_table, short_path
 
 MAX_KEY_COLUMNS = 4  # with more keys that vary, all of them share one column
 
@@ -166,7 +166,7 @@ def show_result(result: RunResult, run_dir: Path, wandb_lines: dict[str, str]) -
     seconds, speed = result.seconds, result.throughput
     lines["time"] = f"{seconds['train']:.1f} s training, {seconds['total']:.1f} s in all"
     lines["speed"] = f"{speed['samples_per_second']:,.0f} samples/s, {speed['tokens_per_second']:,.0f} tokens/s"
-    lines |= {"run": str(run_dir), **wandb_lines}
+    lines |= {"run": str(short_path(run_dir)), **wandb_lines}
     width = max(map(len, lines)) + 2
     print_line("")
     for name, text in lines.items():

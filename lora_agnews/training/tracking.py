@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 
 from lora_agnews.config.schema import LoggerConfig
 from lora_agnews.results.record import METRICS_FILE, RunResult
+from lora_agnews.terminal.console import short_path
 from lora_agnews.training.metrics_file import MetricsFile
 from lora_agnews.training.wandb_run import existing_wandb_run, open_wandb
 
@@ -60,7 +61,7 @@ def open_tracking(
     tracking.loggers.append(metrics)
     if tracking.wandb_run is not None:
         tracking.loggers.append(WandbLogger(experiment=tracking.wandb_run, log_model=False))
-        folder = Path(tracking.wandb_run.settings.sync_dir)
+        folder = short_path(Path(tracking.wandb_run.settings.sync_dir))
         if tracking.wandb_run.offline:
             tracking.lines = {"W&B": "offline", "  view": f"wandb leet {folder}", "  upload": f"wandb sync {folder}"}
         else:

@@ -126,6 +126,15 @@ def test_paths_and_commands_of_a_result_are_not_wrapped_at_80_columns(replace_co
     assert "speed       123 samples/s, 4,568 tokens/s" in shown
 
 
+def test_a_run_below_the_working_directory_is_shown_by_its_relative_path(
+    replace_console: MakeConsole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stream = replace_console()
+    tables.show_result(finished_result(), tmp_path / "runs" / "mine", {})
+    assert f"run         {Path('runs/mine')}" in stream.getvalue().splitlines()
+
+
 def test_a_result_without_test_rows_says_so(replace_console: MakeConsole) -> None:
     stream, result = replace_console(), finished_result()
     result.metrics = {key: value for key, value in result.metrics.items() if key.startswith("val/")}
