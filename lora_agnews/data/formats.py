@@ -2,13 +2,15 @@
 
 import csv
 import gzip
+import io
 import json
 import pickle
 import zlib
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow
 from pyarrow import parquet
@@ -22,7 +24,9 @@ LINES = (".txt",)
 AG_NEWS_COLUMNS = ("text", "label")  # what the rows of AG News' own format are read as
 KAGGLE_HEADER = ["class index", "title", "description"]  # the copy on Kaggle has a header
 READ_ERRORS = (OSError, EOFError, UnicodeDecodeError, zlib.error, pyarrow.ArrowException, pickle.UnpicklingError)
-csv.field_size_limit(1 << 30)
+MAX_LINE = 1 << 24  # bytes; no text of a row is that long, and a file without line ends would fill the memory
+MAX_JSON = 1 << 27  # bytes; a .json file is read whole
+csv.field_size_limit(MAX_LINE)
 
 
 def read_columns(path: Path, columns: tuple[str, ...], formats: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
@@ -66,15 +70,17 @@ def _open(path: Path) -> Any:
     return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
 
 
-def decode_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
+def decode_lines(stream: BinaryIO, name: str) -> Iterator[str]:
     """Yield each line as a text, without its line end, empty ones included. Raises: UserError, if it is not UTF-8."""
     for line in _decode(stream, name):
         yield line.removesuffix("\n").removesuffix("\r")
 
 
-def _decode(stream: Iterable[bytes], name: str) -> Iterator[str]:
-    """Yield UTF-8 lines with their line ends. Raises: UserError, as `_lines`."""
-    for number, line in enumerate(stream, 1):
+def _decode(stream: BinaryIO, name: str, longest: int = MAX_LINE) -> Iterator[str]:
+    """Yield UTF-8 lines with their line ends. Raises: UserError, as `_lines`, or if one is longer than `longest`."""
+    for number, line in enumerate(iter(partial(stream.readline, longest + 1), b""), 1):
+        if len(line) > longest:
+            raise UserError(f"{name}: line {number} is longer than {longest >> 20} MiB; is it a text file?")
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
@@ -154,7 +160,11 @@ def _json_lines(path: Path) -> Iterator[Any]:
 
 
 def _json_list(path: Path, columns: tuple[str, ...]) -> Iterable[Any]:
-    text = "".join(_lines(path))
+    with _open(path) as stream:
+        written = stream.read(MAX_JSON + 1)
+    if len(written) > MAX_JSON:
+        raise UserError(f"{path}: more than {MAX_JSON >> 20} MiB of JSON; use .jsonl, which is read row by row")
+    text = "".join(_decode(io.BytesIO(written), str(path), MAX_JSON))
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:

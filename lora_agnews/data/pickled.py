@@ -7,9 +7,8 @@ refused. Source: "Restricting Globals" in Python's documentation of pickle.
 
 import pickle
 import pickletools
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow
 from pyarrow import lib
@@ -55,6 +54,21 @@ def _restore_array(data: Any) -> pyarrow.Array:
     return pyarrow.Array.from_buffers(kind, length, buffers, nulls, offset)
 
 
+def _restore_bytes(*data: Any) -> bytearray:
+    """`bytearray` as pickle calls it. With a number, it would allocate that many bytes."""
+    if any(isinstance(each, int) for each in data):
+        raise pickle.UnpicklingError("it asks for memory without content")
+    return bytearray(*data)
+
+
+def _check_opcodes(stream: BinaryIO) -> None:
+    """Raises: pickle.UnpicklingError, if there are too many opcodes, or one stores an object under a larger number."""
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+        label = argument if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") else 0
+        if max(number, label or 0) >= MAX_OPCODES:
+            raise pickle.UnpicklingError("it is longer than a data set")
+
+
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module == "pyarrow.lib" and name in BUILDERS:
@@ -62,7 +76,7 @@ class _Unpickler(pickle.Unpickler):
         if (module, name) == ("pyarrow.lib", "_restore_array"):
             return _restore_array
         if (module, name) == ("builtins", "bytearray"):
-            return bytearray
+            return _restore_bytes
         if module.partition(".")[0] in ("datasets", "numpy") or (module, name) == UNUSED:
             return KNOWN.get((module, name), Inert)
         raise pickle.UnpicklingError(f"it names {module}.{name}, which no data set needs")
@@ -82,13 +96,14 @@ def read_pickled(path: Path) -> pyarrow.Table:
     """
     try:
         with path.open("rb") as stream:
-            if sum(1 for _ in islice(pickletools.genops(stream), MAX_OPCODES + 1)) > MAX_OPCODES:
-                raise pickle.UnpicklingError("it is longer than a data set")
+            _check_opcodes(stream)
             stream.seek(0)
             found = _Unpickler(stream).load()
         if not isinstance(found, Dataset):
             raise pickle.UnpicklingError("it is no datasets.Dataset")
         table, chosen = _table(found.state["_data"]), found.state["_indices"]
+        if table.num_rows > path.stat().st_size:
+            raise pickle.UnpicklingError("it has more rows than bytes")
         return table if chosen is None else table.take(_table(chosen).column(0))
     except OSError:
         raise

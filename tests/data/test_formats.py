@@ -76,3 +76,15 @@ def test_another_unicode_encoding_is_named_in_the_command_that_converts_it(tmp_p
     path.write_bytes("text\nsome news\n".encode(encoding))
     with pytest.raises(UserError, match=f"iconv -f {encoding} -t utf-8 news.csv"):
         list(read_columns(path, ("text",), (".csv",)))
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.jsonl.gz", "a.json.gz", "a.txt.gz"])
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path: Path, name: str) -> None:
+    with gzip.open(tmp_path / name, "wb", compresslevel=1) as stream:
+        for _ in range(40):
+            stream.write(b"a" * 10_000_000)
+    tracemalloc.start()
+    with pytest.raises(UserError, match="jsonl" if ".json." in name else "line 1 is longer than"):
+        list(read_texts(tmp_path / name))
+    assert tracemalloc.get_traced_memory()[1] < 300e6
+    tracemalloc.stop()

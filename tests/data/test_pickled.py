@@ -3,7 +3,10 @@
 import os
 import pickle
 import subprocess
+import sys
+import tracemalloc
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -66,3 +69,42 @@ def test_no_pickle_but_a_data_set_is_read_and_none_executes_anything(tmp_path: P
             list(read_texts(path))
         assert f"pickle.load(open('{name}.pkl', 'rb')).to_parquet('{name}.parquet')" in str(caught.value), name
         assert not proof.exists(), name
+
+
+def pickle_of_a_data_set(table: pa.Table, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """Return what pickle writes for a datasets.Dataset with this table; classes of the same names stand for its own."""
+
+    def instance(module: str, name: str, **state: Any) -> Any:
+        kind = type(name, (SimpleNamespace,), {"__module__": module, "__reduce__": object.__reduce__})
+        found = ModuleType(module)
+        setattr(found, name, kind)
+        monkeypatch.setitem(sys.modules, module, found)
+        return kind(**state)
+
+    monkeypatch.setitem(sys.modules, "datasets", ModuleType("datasets"))
+    data = instance("datasets.table", "InMemoryTable", table=table)
+    return pickle.dumps(instance("datasets.arrow_dataset", "Dataset", _data=data, _indices=None))
+
+
+def test_a_small_pickle_that_asks_for_much_memory_is_refused_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless = pa.Array.from_buffers(pa.null(), 2**60, [None])
+    pickles = {
+        "null_column": pickle_of_a_data_set(pa.table({"text": endless}), monkeypatch),
+        "bytearray": pickle.dumps(Evil(bytearray, 1 << 30)),
+        "memo": b"\x80\x04N" + pickle.LONG_BINPUT + (1 << 26).to_bytes(4, "little") + b".",
+    }
+    for name, content in pickles.items():
+        (tmp_path / f"{name}.pkl").write_bytes(content)
+        tracemalloc.start()
+        with pytest.raises(UserError, match="Nothing but a"):
+            list(read_texts(tmp_path / f"{name}.pkl"))
+        assert tracemalloc.get_traced_memory()[1] < 50e6, name
+        tracemalloc.stop()
+
+
+def test_a_data_set_as_pickle_writes_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "rows.pkl"
+    path.write_bytes(pickle_of_a_data_set(pa.table({"text": ["a", "b"], "empty": pa.nulls(2)}), monkeypatch))
+    assert list(read_texts(path)) == ["a", "b"]
