@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -112,14 +113,15 @@ def load_adapter(folder: Path, encoder: Encoder) -> peft.PeftModel:
     try:
         with safe_open(folder / WEIGHTS, "pt") as file:
             names = set(file.keys())
-            made = json.loads((file.metadata() or {})["lora_agnews"])
+            made = dict(json.loads((file.metadata() or {})["lora_agnews"]))
             tensors = {name: file.get_tensor(name) for name in names}
             whole = all(bool(tensor.isfinite().all()) for tensor in tensors.values())
-    except (OSError, KeyError, SafetensorError) as error:
+            init, alpha = str(made["init"]), int(made["alpha"])
+            labels = list(made.get("labels", LABELS))  # adapters of version 0.1 may store neither these nor their base
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise UserError(f"{folder / WEIGHTS}: can't be read as what a run saved ({error})") from error
-    labels = made.get("labels", LABELS)  # adapters from before November 2026 store neither these nor their base
-    if tuple(labels) != LABELS:
-        raise UserError(f"{folder}: its classes are {', '.join(labels)}, not {', '.join(LABELS)}")
+    if labels != list(LABELS):
+        raise UserError(f"{folder}: its classes are {', '.join(map(str, labels))}, not {', '.join(LABELS)}")
     base = load_base(encoder)
     ours = hash_weights(encoder.folder) if not encoder.origin.startswith("hub:") else None
     if ours and ours != made.get("base", ours):
@@ -127,14 +129,14 @@ def load_adapter(folder: Path, encoder: Encoder) -> peft.PeftModel:
     head = read_architecture_folder(encoder.name, encoder.folder).head
     try:
         model = load_with_peft(folder, base)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, re.error) as error:
         raise UserError(f"{folder}: PEFT can't load it ({type(error).__name__}: {error})") from error
     if not whole or names != set(_tensors(model, head)) or made.get("hash", _hash(tensors)) != _hash(tensors):
         raise UserError(f"{folder / WEIGHTS}: is damaged: values of the adapters or the head are missing or changed")
-    if made["init"] in CHANGES_BASE:
+    if init in CHANGES_BASE:
         for name, layer in _lora_layers(model).items():
             if name not in head:
-                _restore_initial(layer, made["alpha"])
+                _restore_initial(layer, alpha)
     return model.eval()
 
 

@@ -37,7 +37,7 @@ def short_path(path: Path) -> Path:
 
 def print_data(text: str) -> None:
     """Print JSON, CSV or a help text unchanged, for scripts and pipes."""
-    sys.stdout.write(text)
+    out.file.write(text)
 
 
 def print_temporarily(line: str) -> None:
@@ -116,7 +116,7 @@ def exit_on_error() -> Iterator[None]:
             stream.reconfigure(errors="replace")  # a character that the terminal can't show must not end a run
     try:
         yield
-        sys.stdout.flush()
+        out.file.flush()
     except BrokenPipeError:  # the reader has seen enough: `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None

@@ -20,3 +20,11 @@ def test_a_run_ends_well_although_its_output_is_full(tmp_path: Path) -> None:
     command += f" + ['hydra.run.dir={tmp_path}/run']; runpy.run_path('train.py', run_name='__main__')"
     run_python("-c", command)
     assert RunResult.load(tmp_path / "run").status == "finished"
+
+
+def test_a_command_without_standard_output_ends_well(tmp_path: Path) -> None:
+    save_record(tmp_path / "run", 0.9)
+    for options in ([], ["--csv"]):
+        command = f"import sys, runpy; sys.stdout, sys.argv = None, {['', 'compare', str(tmp_path), *options]!r}"
+        done = run_python("-c", command + "; runpy.run_module('lora_agnews', run_name='__main__')")
+        assert (done.returncode, done.stderr) == (0, "")

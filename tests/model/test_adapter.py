@@ -3,11 +3,12 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import peft
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from lora_agnews.errors import UserError
 from lora_agnews.model.adapter import load_adapter, save_adapter
@@ -43,3 +44,27 @@ def test_a_changed_value_in_an_adapter_is_noticed(tmp_path: Path, lora: Callable
     path.write_bytes(content)
     with pytest.raises(UserError, match="is damaged: values of the adapters or the head are missing or changed"):
         load_adapter(tmp_path, encoder)
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft 0.21
+@pytest.mark.parametrize("change", [{"target_modules": "("}, {"target_modules": 5}, {"r": "x"}, {"peft_type": "?"}])
+def test_a_damaged_configuration_of_an_adapter_is_one_message(
+    tmp_path: Path, lora: Callable[..., LoraSpec], change: dict[str, Any]
+) -> None:
+    save_adapter(build_model(TINY, lora(), 0), TINY, tmp_path)
+    path = tmp_path / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(UserError, match="PEFT can't load it"):
+        load_adapter(tmp_path, TINY)
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft 0.21
+@pytest.mark.parametrize("made", ["{", "5", "[]", "{}", '{"init": "default", "alpha": "x"}'])
+def test_damaged_metadata_of_an_adapter_is_one_message(
+    tmp_path: Path, lora: Callable[..., LoraSpec], made: str
+) -> None:
+    save_adapter(build_model(TINY, lora(), 0), TINY, tmp_path)
+    path = tmp_path / "adapter_model.safetensors"
+    save_file(load_file(path), path, metadata={"lora_agnews": made})
+    with pytest.raises(UserError, match="can't be read as what a run saved"):
+        load_adapter(tmp_path, TINY)
