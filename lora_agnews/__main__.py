@@ -28,7 +28,7 @@ Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="runs, swe
 Base = Annotated[str | None, typer.Option(metavar="FOLDER", help="local copy of the run's base model")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 @app.callback()
@@ -240,7 +240,7 @@ def _show_plan(points: Points, as_json: bool) -> bool:
         console.print_data(json.dumps(values) + "\n")
     else:
         fitting = tables.show_plan([(point, each) for (point, _), each in zip(points, budgets, strict=True)])
-        console.print_line(f"{len(points)} points, {fitting} fit")
+        console.print_line(f"points: {len(points)}, within the budget: {fitting}")
     return any(isinstance(each, Budget) and each.fits for each in budgets)
 
 

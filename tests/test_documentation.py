@@ -35,7 +35,7 @@ def commands(page: Path) -> Iterator[list[str]]:
     """Yield the words of each command in the bash blocks of a page."""
     for block in blocks(page, "bash"):
         for line in block.replace("\\\n", " ").splitlines():
-            for command in line.lstrip("!").split("&&"):
+            for command in line.lstrip("!%").split("&&"):
                 words = shlex.split(command, comments=True)
                 if words:
                     yield words
@@ -161,6 +161,22 @@ def test_every_link_of_the_documentation_leads_to_a_file_and_a_heading(page: Pat
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+def test_the_file_map_names_every_module_of_the_package() -> None:
+    page = (ROOT / "docs" / "development.md").read_text(encoding="utf-8")
+    file_map = page.split("## File map")[1].split("## ")[0]
+    package = ROOT / "lora_agnews"
+    stems = {path.stem for path in package.rglob("*.py")} - {"__init__"}
+    assert [stem for stem in sorted(stems) if not re.search(rf"\b{stem}\b", file_map)] == []
+    listed = re.findall(r"^  (\w+(?:/|\.py)) ", file_map, re.MULTILINE)
+    assert [name for name in listed if not (package / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_path_in_the_documentation_exists(page: Path) -> None:
+    paths = re.findall(r"`((?:tests|tools|conf|lora_agnews|benchmarks)/[\w./]+)`", page.read_text(encoding="utf-8"))
+    assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
 def test_the_readme_is_a_front_page() -> None:

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:Futu
 
 BAD_USES: list[tuple[list[str], int, str]] = [
     (["predict", "RUN", "nothing.csv"], 2, "nothing.csv: no such file"),
-    (["predict", "RUN", "news.docx"], 2, "can't tell its format"),
+    (["predict", "RUN", "news.docx"], 2, "unknown format"),
     (["predict", "RUN", "bad.csv"], 2, "bad.csv: row 3 has 2 columns, not 1"),
     (["predict", "RUN", "null.jsonl"], 2, "null.jsonl: row 2: the text is empty"),
     (["predict", "RUN", "news.csv", "--text-column", "headline"], 2, "no column headline; the columns are text"),
@@ -55,11 +55,11 @@ BAD_USES: list[tuple[list[str], int, str]] = [
     (["evaluate", "RUN", "labelled.csv", "--errors", "none/out.csv"], 2, "none/out.csv cannot be written"),
     (["demo", "RUN", "--port", "70000"], 2, "Invalid value for '--port'"),
     (["predict", "news.csv"], 2, "RUN_DIR"),
-    (["predict", "HERE", "news.csv"], 2, "no run lies there (no result.json)"),
+    (["predict", "HERE", "news.csv"], 2, "not a run directory (no result.json)"),
     (["predict", "KILLED", "news.csv"], 2, "its status is interrupted"),
-    (["evaluate", "KILLED"], 2, "to finish it: python train.py resume="),
+    (["evaluate", "KILLED"], 2, "to continue it: python train.py resume="),
     (["evaluate", "RUN", "news.csv"], 2, "no column label"),
-    (["export", "HERE", "-o", "out"], 2, "no run lies there"),
+    (["export", "HERE", "-o", "out"], 2, "not a run directory"),
     (["export", "RUN"], 2, "--output"),
     (["export", "RUN", "-o", "news.csv"], 2, "is a file"),
     (["export", "RUN", "-o", "out", "--format", "torch"], 2, "Invalid value for '--format'"),
@@ -176,7 +176,7 @@ def test_the_budget_command_plans_a_space() -> None:
     space = ["model.head=full,lora", "lora.r=1,12", "lora.target_modules=[query,value],[quary]"]
     done = run_python("-m", "lora_agnews", "budget", *space)
     assert done.returncode == 0
-    assert "8 points, 3 fit" in done.stdout
+    assert "points: 8, within the budget: 3" in done.stdout
     assert "36,036 too many" in done.stdout
     assert done.stdout.count("quary matches no Linear layer") == 1
     points = json.loads(run_python("-m", "lora_agnews", "budget", "--plan", "--json", *space).stdout)

@@ -13,7 +13,7 @@ from tests.commands import run_python
 def test_sweep_plans_a_study_against_the_budget() -> None:
     done = run_python("sweep.py", "--plan", "study=heads", "model=tiny", "budget.max_trainable=50000")
     assert done.returncode == 0, done.stderr
-    assert "9 points, 6 fit x 3 seeds = 18 runs" in done.stdout
+    assert "points: 9, within the budget: 6, seeds: 3, runs: 18" in done.stdout
     assert "21,428 too many" in done.stdout
     wrong = run_python("sweep.py", "study=head")
     assert wrong.returncode == 2
@@ -25,7 +25,7 @@ def test_sweep_plans_a_study_against_the_budget() -> None:
     [
         ("hydra.run.dir=x", "to set that of the study: dir=DIRECTORY"),
         ("+hydra.sweep.dir=x", "to set that of the study: dir=DIRECTORY"),
-        ("resume=x", "continues by itself when it is started again"),
+        ("resume=x", "continues when the same command is started again"),
         ("lora.rr=1", "did you mean lora.r?"),
     ],
 )

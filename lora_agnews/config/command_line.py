@@ -1,6 +1,6 @@
 """Check the command line of train.py before Hydra creates anything, so that a typo costs one message."""
 
-import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -19,14 +19,15 @@ def check_command_line(arguments: Sequence[str]) -> None:
     Raises: UserError, for the first flag or override that can't be used.
     """
     parser = get_args_parser()
-    parser.error = _raise_flag_error  # type: ignore[method-assign]
+    parser.error, parser.allow_abbrev = _raise_flag_error, False  # type: ignore[method-assign]
     options = parser.parse_args(list(arguments))
     if options.hydra_help or options.shell_completion:
         return
     if options.config_name and not (CONF / f"{options.config_name.removesuffix('.yaml')}.yaml").is_file():
         raise UserError(f"--config-name={options.config_name}: there is no such file in conf/; leave it out")
     config = compose_config(options.overrides, options.multirun)
-    for override in options.overrides:
+    given = [line for line in options.overrides if line.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]
+    for override in given or ([] if config.resume else ["hydra.run.dir=runs"]):
         _check_directory(override)
     if not config.resume:
         return
@@ -38,12 +39,19 @@ def check_command_line(arguments: Sequence[str]) -> None:
 def _check_directory(override: str) -> None:
     """Raises: UserError, if Hydra could not create the directory that an override names."""
     key, _, value = override.partition("=")
-    if key not in ("hydra.run.dir", "hydra.sweep.dir") or "${" in value:
+    folder = value.strip("\"'")
+    if not folder:
+        raise UserError(f"{override}: give a directory, for example {key}=runs/mine")
+    if "${" in folder:
         return
-    path = Path(value.strip("\"'")).expanduser().absolute()
+    path = Path(folder).expanduser().absolute()
     nearest = next(parent for parent in (path, *path.parents) if parent.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise UserError(f"{override}: {nearest} is not a directory in which you may write")
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        reason = f"{nearest} is not a directory in which files can be written ({error.strerror})"
+        raise UserError(f"{override}: {reason}; choose another: {key}=DIRECTORY") from error
 
 
 def _raise_flag_error(message: str) -> NoReturn:

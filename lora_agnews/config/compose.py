@@ -90,7 +90,7 @@ def _read_values(path: Path) -> dict[str, Any]:
     with path.open(encoding="utf-8") as stream:
         text = stream.read(MAX_CONFIG_CHARACTERS + 1)
     if len(text) > MAX_CONFIG_CHARACTERS or any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
-        raise ValueError("a run does not write aliases, nor so much text")
+        raise ValueError("it has YAML aliases or is too large, so no run wrote it")
     values = yaml.safe_load(text)
     if not isinstance(values, dict):
         raise ValueError("it is not a mapping")
@@ -120,8 +120,13 @@ def compose_study(overrides: Sequence[str]) -> StudyConfig:
             raise UserError(
                 f"{line}: sweep.py names the directories of its runs; to set that of the study: dir=DIRECTORY"
             )
-        if line.partition("=")[0] in ("seed", "resume"):
-            raise UserError(f"{line}: a study has seeds=[0,1,2], and continues by itself when it is started again")
+        key, _, value = line.partition("=")
+        if key == "seed":
+            raise UserError(f"{line}: a study has several seeds; write seeds=[{value}]")
+        if key == "seeds" and not value.startswith("["):
+            raise UserError(f"{line}: a list is needed; write seeds=[{value}]")
+        if key == "resume":
+            raise UserError(f"{line}: a study continues when the same command is started again")
     with hydra_initialized():
         try:
             study = OmegaConf.to_object(compose("sweep", own))

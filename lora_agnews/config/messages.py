@@ -2,7 +2,9 @@
 
 import difflib
 import re
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 from omegaconf.errors import ConfigAttributeError, InterpolationResolutionError, OmegaConfBaseException, ValidationError
 
@@ -72,6 +74,12 @@ def quote(text: str) -> str:
     text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # OmegaConf: a backslash is special only before an interpolation
     text = re.sub(r'(\\*)"', r'\1\1\\"', text)  # Hydra: only before a quote or at the end
     return '"{}"'.format(re.sub(r"(\\+)\Z", r"\1\1", text))
+
+
+def resume_override(path: Path) -> str:
+    """Return the override that continues a run or a checkpoint, in quotes if Hydra or a shell needs them."""
+    override = f"resume={path}"
+    return override if re.fullmatch(r"resume=[\w./\\:-]+", override) else shlex.quote(f"resume={quote(str(path))}")
 
 
 def quote_override(override: str) -> str:

@@ -18,7 +18,7 @@ def parse_overrides(overrides: Sequence[str], multirun: bool) -> list[Override]:
     """Parse overrides and check everything that can be checked without a configuration. Needs an initialised Hydra.
 
     Raises: UserError, for the first override with a syntax error, an unknown key or choice, several values without -m,
-    or two values for one key.
+    or two spellings of one key with two values.
     """
     try:
         parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(list(overrides))
@@ -32,7 +32,7 @@ def parse_overrides(overrides: Sequence[str], multirun: bool) -> list[Override]:
                 f"a single value with a comma needs quotes: {quote_override(override.input_line or '')}"
             )
         if has_listed_values(override) and not list(override.sweep_string_iterator()):
-            raise UserError(f"{override.input_line}: stands for no value at all")
+            raise UserError(f"{override.input_line}: expands to no values")
     _check_spellings(parsed)
     return parsed
 

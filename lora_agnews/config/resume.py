@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lora_agnews.config.compose import compose_config, load_config_file
 from lora_agnews.config.keys import ALIASES, GROUPS, keys_set_by
+from lora_agnews.config.messages import resume_override
 from lora_agnews.config.rules import config_keys, to_override
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import UserError
@@ -19,12 +20,13 @@ def find_run(resume: str) -> tuple[Path, Path | None]:
     run_dir = path.parent.parent if path.suffix == ".ckpt" else path
     checkpoint = path if path.suffix == ".ckpt" else path / "checkpoints" / "last.ckpt"
     if not (run_dir / "config.yaml").is_file():
-        raise UserError(f"resume={resume}: no run lies there (no config.yaml); give a run directory such as runs/NAME")
+        raise UserError(f"resume={resume}: not a run directory (no config.yaml); give one such as runs/NAME")
     if path.suffix == ".ckpt" and not path.is_file():
         raise UserError(f"resume={resume}: no such file; there are {_checkpoints(run_dir)}")
     previous = run_dir / "checkpoints" / "previous.ckpt"
     if not checkpoint.is_file() and previous.is_file():
-        raise UserError(f"resume={resume}: last.ckpt is missing; to continue from the one before it: resume={previous}")
+        remedy = resume_override(previous)
+        raise UserError(f"resume={resume}: last.ckpt is missing; to continue from the one before it: {remedy}")
     return run_dir, checkpoint if checkpoint.is_file() else None
 
 

@@ -1,4 +1,4 @@
-"""Type, unit and range of every key. The values live in conf/, so no field has a default."""
+"""Type, meaning and allowed values of every key. The values live in conf/, so no field has a default."""
 
 import copy
 import dataclasses
@@ -194,7 +194,7 @@ class StudyConfig:
 
     name: str = rule("name of the study")
     overrides: list[str] = rule("overrides of train.py that hold for every point")
-    space: dict[str, Any] = rule("full key -> a list of values, or {choices | low, high, log, when}")
+    space: dict[str, Any] = rule("key -> a list of values, or choices, or low, high and log; and a condition in when")
     seeds: list[int] = rule("seeds of each point")
     sampler: str = rule("grid: every point; random: random points; tpe: points near good ones", choices=Sampler)
     trials: int | None = rule("points to run, each with every seed; null: all of a grid", low=1, high=100_000)
@@ -212,8 +212,11 @@ class StudyConfig:
             if spec.type in CHECKED_TYPES:
                 check_value(spec.name, spec, value)
         if not self.space or not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise UserError(f"study {self.name}: space and seeds need at least one value each, and no seed twice")
+            raise UserError(f"study {self.name}: needs a key in space, and one seed or more, none of them twice")
         if self.sampler != Sampler.GRID and not self.trials:
-            raise UserError(f"trials=null: sampler={self.sampler} goes on for ever; add trials=NUMBER")
+            raise UserError(f"trials=null: sampler={self.sampler} needs a number of points; add trials=NUMBER")
         if self.minimize_parameters and self.pruner != Pruner.NONE:
-            raise UserError("pruner with minimize_parameters=true: a point behind in accuracy may be ahead in size")
+            raise UserError(
+                f"pruner={self.pruner} with minimize_parameters=true: a point behind in accuracy may be ahead in size; "
+                "use pruner=none"
+            )

@@ -38,7 +38,7 @@ def read_columns(path: Path, columns: tuple[str, ...], formats: tuple[str, ...])
     kind = next((suffix for suffix in reversed(path.suffixes) if suffix in formats), None)
     zipped = kind not in (".parquet", *PICKLES)
     if kind is None or path.suffixes[-1] not in (kind, ".gz" if zipped else kind):
-        raise UserError(f"{path}: can't tell its format; use one of {', '.join(formats)} (.gz of those that are text)")
+        raise UserError(f"{path}: unknown format; use one of {', '.join(formats)}; text formats also as .gz")
     if not path.is_file():
         problem = "not a file; - reads lines from standard input" if path.exists() else "no such file"
         raise UserError(f"{path}: {problem}")

@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from lora_agnews.config.choices import Precision
 from lora_agnews.config.compose import load_config_file
+from lora_agnews.config.messages import resume_override
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.data.batches import collate, evaluation_batches
 from lora_agnews.data.tokens import tokenise
@@ -55,15 +56,15 @@ def open_run(run_dir: Path, base: str | None = None) -> Run:
     Raises: UserError, if there is no finished run or no such base; RuntimeError, if the base can't be fetched.
     """
     if not (run_dir / RESULT_FILE).is_file():
-        raise UserError(f"{run_dir}: no run lies there (no {RESULT_FILE}); give a run directory such as runs/NAME")
+        raise UserError(f"{run_dir}: not a run directory (no {RESULT_FILE}); give a run directory such as runs/NAME")
     try:
         result = RunResult.load(run_dir)
     except (ValueError, TypeError) as error:
         raise UserError(f"{run_dir / RESULT_FILE}: not a record of this version: {error}") from error
     if not (result.succeeded and (run_dir / "adapter").is_dir()):
         raise UserError(
-            f"{run_dir}: its status is {result.status.label}, so it left no adapter; "
-            f"to finish it: python train.py resume={run_dir}"
+            f"{run_dir}: its status is {result.status.label}, so it left no adapter (train.log may have the reason); "
+            f"to continue it: python train.py {resume_override(run_dir)}"
         )
     name, revision = (base, None) if base else read_base(run_dir / "adapter")
     try:

@@ -119,7 +119,7 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
     for folder in folders:
         records = sorted(folder.rglob(RESULT_FILE))
         if not records:
-            what = "no run in it" if folder.is_dir() else "no such directory"
+            what = "no run in it" if folder.is_dir() else "a file" if folder.is_file() else "no such directory"
             raise UserError(f"{folder}: {what}; give run directories, or directories that hold some")
         for record in records:
             try:

@@ -69,7 +69,7 @@ def parse_space(space: dict[str, Any]) -> list[Dimension]:
             raise UserError(f"space.{key}={to_override(given)}: log needs low above 0")
         for other in when:
             if other not in [before.key for before in dimensions]:
-                raise UserError(f"space.{key}: when names {other}, which is no key of the space before {key}")
+                raise UserError(f"space.{key}: when names {other}, which must be listed before {key}")
         dimensions.append(dimension)
     return dimensions
 

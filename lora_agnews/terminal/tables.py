@@ -87,12 +87,12 @@ def show_plan(points: Sequence[tuple[dict[str, Any], Budget | Exception]]) -> in
 def show_study(study: StudyConfig, points: Sequence[tuple[dict[str, Any], Budget | Exception]]) -> None:
     """Show the plan of a study. A study that draws its points as it goes has only their number."""
     print_line(f"Study {study.name}", style="italic")
-    seeds = f"{len(study.seeds)} seeds"
-    if not points:
-        print_line(f"{study.trials} points drawn by {study.sampler} x {seeds}")
+    seeds = len(study.seeds)
+    if study.trials and not points:
+        print_line(f"points drawn by {study.sampler}: {study.trials}, seeds: {seeds}, runs: {study.trials * seeds}")
         return
     fitting = show_plan(points)
-    print_line(f"{len(points)} points, {fitting} fit x {seeds} = {fitting * len(study.seeds)} runs")
+    print_line(f"points: {len(points)}, within the budget: {fitting}, seeds: {seeds}, runs: {fitting * seeds}")
 
 
 def show_ranking(rows: Sequence[Row]) -> None:

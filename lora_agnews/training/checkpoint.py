@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
+from lora_agnews.config.messages import resume_override
 from lora_agnews.config.schema import TrainConfig, config_hash
 from lora_agnews.errors import UserError
 from lora_agnews.results.monitor import MONITOR
@@ -200,7 +201,7 @@ def read_checkpoint(path: Path, identity: dict[str, str]) -> dict[str, Any]:
     """Read a checkpoint of the run. Raises: UserError, naming the file, if it is damaged or belongs to another run."""
     previous = path.with_name(PREVIOUS)
     can_go_back = path.name == LAST and _is_intact(previous)
-    remedy = f"; to continue from the one before it: resume={previous}" if can_go_back else ""
+    remedy = f"; to continue from the one before it: {resume_override(previous)}" if can_go_back else ""
     try:
         if not _is_intact(path):
             raise ValueError("its checksums do not match")

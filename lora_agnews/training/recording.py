@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lora_agnews.config.messages import resume_override
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import BudgetExceeded, FetchError, RunPruned, TrainingDiverged, UserError
 from lora_agnews.results.record import RunResult, Status, environment
@@ -43,9 +44,10 @@ def recorded(config: TrainConfig, run_dir: Path, previous: RunResult | None) -> 
     result.seconds["total"] = result.seconds.get("earlier", 0.0) + time.perf_counter() - began
     result.save(run_dir)
     if not result.succeeded:
-        console.print_error(f"{result.error}\nrun directory: {run_dir} (train.log has the details)")
+        details = " (train.log has the details)" if result.status == Status.FAILED else ""
+        console.print_error(f"{result.error}\nrun directory: {run_dir}{details}")
         if (run_dir / "checkpoints" / "last.ckpt").exists():
-            console.note(f"to continue it: python train.py resume={run_dir}")
+            console.note(f"to continue it: python train.py {resume_override(run_dir)}")
     if result.error == INTERRUPTED:
         raise KeyboardInterrupt
 

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lora_agnews.config.messages import resume_override
 from lora_agnews.config.resume import find_run
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import UserError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def run(config: TrainConfig, run_dir: Path, should_prune: "ShouldPrune | None" = None) -> RunResult:
-    """Train, test and record one run. A run that fails is recorded and returned, not raised.
+    """Train, test and record one run. A failure is recorded in the result, not raised.
 
     With `config.resume` the run is continued from its checkpoint, or left as it is if it has finished.
     `should_prune` is called after each validation; returning True stops the run.
@@ -31,7 +32,8 @@ def run(config: TrainConfig, run_dir: Path, should_prune: "ShouldPrune | None" =
     with run_lock(run_dir):
         previous = RunResult.load_if_any(run_dir)
         if previous and not config.resume:
-            raise UserError(f"{run_dir} holds a run already and is never overwritten; to continue it: resume={run_dir}")
+            continued = resume_override(run_dir)
+            raise UserError(f"{run_dir} already contains a run, which is not overwritten; to continue it: {continued}")
         if previous and _is_complete(previous, config):
             console.note(f"{run_dir} is {previous.status.label}: nothing to continue")
             return previous

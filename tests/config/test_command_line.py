@@ -20,17 +20,27 @@ def run_to_resume(tmp_path: Path) -> Path:
     ("line", "message"),
     [
         (["--unknown"], r"unrecognized arguments: --unknown; see python train\.py --help"),
+        (["--experiment", "quickstart"], r"unrecognized arguments: --experiment"),
+        (["hydra.run.dir="], "hydra.run.dir=: give a directory, for example hydra.run.dir=runs/mine"),
+        (["-m", "hydra.sweep.dir=/dev/null/x"], "hydra.sweep.dir=/dev/null/x: .* choose another"),
         (["--cfg", "everything"], r"invalid choice: 'everything'.*python train\.py --help"),
         (["lora.r=1,2"], r"lora\.r=1,2: several values need -m"),
         (["lora.rr=1"], r"no key lora\.rr"),
         (["-m", "lora.r=1,2,0"], r"model\.lora\.r=0: must be"),
-        (["resume=nowhere"], "resume=nowhere: no run lies there"),
+        (["resume=nowhere"], "resume=nowhere: not a run directory"),
     ],
     ids=str,
 )
 def test_a_bad_line_is_refused(line: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         check_command_line(line)
+
+
+def test_a_working_directory_in_which_no_run_fits_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(UserError, match=r"hydra\.run\.dir=runs: .*runs is not a directory"):
+        check_command_line([])
 
 
 @pytest.mark.parametrize("more", [["-m"], ["hydra.mode=MULTIRUN"], ["--cfg", "job"]], ids=str)

@@ -1,6 +1,7 @@
 """Error messages: what is wrong, what was probably meant, how to write it."""
 
 import shlex
+from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -8,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from lora_agnews.config.messages import describe_syntax_error, quote, quote_override, suggest, suggest_key
+from lora_agnews.config.messages import (
+    describe_syntax_error,
+    quote,
+    quote_override,
+    resume_override,
+    suggest,
+    suggest_key,
+)
 
 
 @settings(max_examples=300, deadline=None)
@@ -55,3 +63,11 @@ def test_nothing_is_suggested_without_a_near_name() -> None:
 def test_a_syntax_error_is_described_by_what_is_missing(override: str, message: str) -> None:
     assert describe_syntax_error(override) == message
     assert "a list is [a,b]" in describe_syntax_error("a=[b")
+
+
+@pytest.mark.parametrize("path", ["runs/mine", "runs/sweep/r=1,seed=0-65fa00", "my runs/(a)", "${HOME}/run", "it's"])
+def test_a_path_in_the_command_that_continues_a_run_is_read_back_by_shell_and_hydra(path: str) -> None:
+    (word,) = shlex.split(resume_override(Path(path)))
+    override = OverridesParser.create().parse_override(word)
+    assert not override.is_sweep_override()
+    assert OmegaConf.create({"resume": override.value()}).resume == path

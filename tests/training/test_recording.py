@@ -37,7 +37,8 @@ def test_an_exception_becomes_a_status_and_a_message(
     result = RunResult.load(tmp_path)
     assert (result.status, result.error) == (status, message)
     assert result.seconds["total"] >= 0
-    assert capfd.readouterr().err.startswith(f"error: {message}\nrun directory: {tmp_path} (train.log has the details)")
+    details = " (train.log has the details)" if status == Status.FAILED else ""
+    assert capfd.readouterr().err.startswith(f"error: {message}\nrun directory: {tmp_path}{details}\n")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1)], ids=repr)

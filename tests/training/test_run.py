@@ -43,7 +43,7 @@ def test_a_directory_with_a_run_is_never_overwritten(tmp_path: Path) -> None:
     config = compose_config(BEGAN)
     RunResult.of(config, status="failed").save(tmp_path)
     before = (tmp_path / "result.json").read_bytes()
-    with pytest.raises(UserError, match=f"holds a run already and is never overwritten.*resume={tmp_path}"):
+    with pytest.raises(UserError, match=f"already contains a run, which is not overwritten.*resume={tmp_path}"):
         run(config, tmp_path)
     assert (tmp_path / "result.json").read_bytes() == before
 
