@@ -121,7 +121,7 @@ def test_a_run_directory_is_never_overwritten(finished: tuple[Path, Any]) -> Non
     before = (run_dir / "result.json").read_bytes()
     done = train(run_dir)
     assert done.returncode == 2
-    assert "never overwritten" in done.stderr
+    assert "not overwritten" in done.stderr
     assert (run_dir / "result.json").read_bytes() == before
     assert (run_dir / "train.log").exists()
 

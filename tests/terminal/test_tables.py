@@ -81,7 +81,7 @@ def test_a_plan_names_each_reason_once_and_counts_what_fits(replace_console: Mak
 def test_a_study_of_drawn_points_shows_only_their_number(replace_console: MakeConsole) -> None:
     stream = replace_console()
     tables.show_study(compose_study(["study=smoke", "sampler=tpe", "trials=7"]), [])
-    assert lines_of(stream.getvalue()) == ["Study smoke", "7 points drawn by tpe x 2 seeds"]
+    assert lines_of(stream.getvalue()) == ["Study smoke", "points drawn by tpe: 7, seeds: 2, runs: 14"]
 
 
 def test_a_leaderboard_fits_80_columns_and_marks_ties(tmp_path: Path, replace_console: MakeConsole) -> None:
