@@ -25,7 +25,7 @@ AG_NEWS_COLUMNS = ("text", "label")  # what the rows of AG News' own format are 
 KAGGLE_HEADER = ["class index", "title", "description"]  # the copy on Kaggle has a header
 READ_ERRORS = (OSError, EOFError, UnicodeDecodeError, zlib.error, pyarrow.ArrowException, pickle.UnpicklingError)
 MAX_LINE = 1 << 24  # bytes; no text of a row is that long, and a file without line ends would fill the memory
-MAX_JSON = 1 << 27  # bytes; a .json file is read whole
+MAX_JSON = 1 << 26  # bytes; a .json file is read whole
 csv.field_size_limit(MAX_LINE)
 
 
