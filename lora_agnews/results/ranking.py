@@ -135,7 +135,7 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
 def rank(runs: Sequence[Run], by: str = MONITOR.key) -> list[Row]:
     """Return one row per configuration, sorted by one of SORT_KEYS or by a key that varies.
 
-    Metrics are sorted from the best, parameters, seconds and values from the smallest; rows without a number are last.
+    Metrics: best first. Parameters, seconds and values: smallest first. Rows without a number are last.
     Raises: UserError, for another `by`.
     """
     groups: dict[str, list[Run]] = {}

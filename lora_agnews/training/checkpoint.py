@@ -25,7 +25,7 @@ LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
 
 class Checkpoints(Checkpoint):
-    """Writes last.ckpt every `every` steps and after each validation, keeps the one before it, and best.ckpt.
+    """Writes last.ckpt every `every` steps and after each validation, and keeps previous.ckpt and best.ckpt too.
 
     No checkpoint is written at these moments, because Lightning would not resume at the same place:
     - from the last batch before a validation until the validation has ended,
