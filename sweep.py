@@ -11,7 +11,7 @@ from lora_agnews.terminal.console import exit_on_error
 def main() -> int:
     """Plan, run, resume, rank and report a study of conf/study; return the exit status."""
     parser = argparse.ArgumentParser(
-        description="Run every point of a study of conf/study with every seed, then rank the runs and write a report.",
+        description="Run every point of a study with every seed, rank the runs and write a report.",
         epilog=study_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,10 +1,8 @@
 """The commands beside training: python -m lora_agnews COMMAND."""
 
 import json
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -20,31 +18,29 @@ from lora_agnews.model import plan as planning
 from lora_agnews.results import ranking
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.terminal import console, tables
+from lora_agnews.terminal.console import exit_cleanly
 
 FORMATS = ".csv, .tsv, .json, .jsonl, .parquet, .txt, .pkl"
 RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="a finished run")]
-RunDirs = Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="finished runs; several are averaged")]
-Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="runs, sweeps and studies, in any mix")]
+RunDirs = Annotated[list[Path], typer.Argument(metavar="RUN_DIR", help="finished runs; several are averaged")]
+Folders = Annotated[list[Path], typer.Argument(metavar="DIR", help="runs, sweeps and studies, in any mix")]
 Base = Annotated[str | None, typer.Option(metavar="FOLDER", help="local copy of the run's base model")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        console.print_line(f"lora_agnews {version('lora_agnews')}")
+        raise typer.Exit
+
+
 @app.callback()
-def commands() -> None:
+def commands(
+    wanted: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="show it")] = False,
+) -> None:
     """LoRA on AG News under a budget of 1,000,000 trainable parameters."""
-
-
-@contextmanager
-def command() -> Iterator[None]:
-    """Exit with one message on an error. SIGTERM ends a command as Ctrl-C does, so that no half-written file stays."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        with console.exit_on_error():
-            yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @app.command()
@@ -57,7 +53,7 @@ def budget(
 
     Exit status: 0 if the run, or at least one point of the plan, fits; 1 if not; 2 if it can't be built.
     """
-    with command():
+    with exit_cleanly():
         points = expand_points(overrides or [])
         fits = _show_plan(points, as_json) if plan or points[0][0] else _show_budget(points[0][1], as_json)
     raise typer.Exit(0 if fits else 1)
@@ -74,7 +70,7 @@ def compare(
 
     Failed, partial and over-budget runs are listed and never counted. Exit status: 2 for a directory without a run.
     """
-    with command():
+    with exit_cleanly():
         rows = ranking.rank(ranking.find_runs(folders), sort)
         if as_json:
             console.print_data(json.dumps([row.to_dict() for row in rows], indent=2) + "\n")
@@ -95,7 +91,7 @@ def report(
     """
     from lora_agnews.results.report import write_report
 
-    with command():
+    with exit_cleanly():
         rows = ranking.rank(ranking.find_runs(folders))
         names = [folder.resolve().name for folder in folders]
         check_output(output)
@@ -116,7 +112,7 @@ def evaluate(
 
     On the run's own test split the numbers are those of its result.json. The pictures go to RUN_DIR/figures.
     """
-    with command(), ExitStack() as files:
+    with exit_cleanly(), ExitStack() as files:
         from lora_agnews.inference import evaluation
         from lora_agnews.inference.classifier import open_run
         from lora_agnews.inference.submission import write_errors
@@ -124,7 +120,7 @@ def evaluate(
         run = open_run(run_dir, base)
         rows = evaluation.rows_to_evaluate(run, file)
         if errors and errors.resolve() == Path(rows.origin).resolve():
-            raise UserError(f"--errors={errors}: is the labelled file")
+            raise UserError(f"--errors={errors}: would overwrite the labelled file; choose another")
         errors_stream = files.enter_context(output_file(errors)) if errors else None  # checked before the work begins
         model = evaluation.load_in_run_precision(run)
         with console.progress_bar("evaluating", len(rows)) as done:
@@ -158,7 +154,7 @@ def predict(
 
     Files of any size and texts of any length are accepted. OUT.csv appears when it is complete.
     """
-    with command():
+    with exit_cleanly():
         from lora_agnews.inference.submission import predict_file
 
         number = predict_file(run_dirs, file, output, text_column, full, half, base)
@@ -184,7 +180,7 @@ def export(
 
     The format onnx needs more packages: pip install -e ".[onnx]". An export that fails leaves nothing behind.
     """
-    with command():
+    with exit_cleanly():
         from lora_agnews.hub import push
         from lora_agnews.inference import export as exporting
         from lora_agnews.inference.classifier import open_run
@@ -210,7 +206,7 @@ def demo(
 
     Needs one more package: pip install -e ".[demo]".
     """
-    with command():
+    with exit_cleanly():
         from lora_agnews.inference.classifier import load_classifier, open_run
         from lora_agnews.inference.demo import serve
 

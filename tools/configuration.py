@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import yaml
+
 from lora_agnews.config.compose import compose_config
 from lora_agnews.config.help import key_table, study_table
 from lora_agnews.config.keys import CONF, GROUPS, STUDIES
@@ -49,7 +51,8 @@ def page() -> str:
         lines += [f"| `{group}` | `{choice}` | {_comment(group, choice)} |" for choice in choices]
     studies = ", ".join(f"`{study}`" for study in STUDIES)
     keys = key_table(compose_config([]))
-    return TEXT.format(groups="\n".join(lines), keys=keys, studies=studies, study_keys=study_table())
+    defaults = yaml.safe_load((CONF / "sweep.yaml").read_text(encoding="utf-8"))
+    return TEXT.format(groups="\n".join(lines), keys=keys, studies=studies, study_keys=study_table(defaults))
 
 
 def _comment(group: str, choice: str) -> str:

@@ -1,14 +1,13 @@
 """Check the command line of train.py before Hydra creates anything, so that a typo costs one message."""
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
 from lora_agnews.config.compose import compose_config
 from lora_agnews.config.keys import CONF
+from lora_agnews.config.overrides import check_directory
 from lora_agnews.config.resume import resumed_config
 from lora_agnews.errors import UserError
 
@@ -28,30 +27,12 @@ def check_command_line(arguments: Sequence[str]) -> None:
     config = compose_config(options.overrides, options.multirun)
     given = [line for line in options.overrides if line.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]
     for override in given or ([] if config.resume else ["hydra.run.dir=runs"]):
-        _check_directory(override)
+        check_directory(override)
     if not config.resume:
         return
     if options.multirun or "hydra.mode=MULTIRUN" in options.overrides or options.cfg:
         raise UserError("resume continues one run, with its own configuration; leave out -m and --cfg")
     resumed_config(config.resume, options.overrides)
-
-
-def _check_directory(override: str) -> None:
-    """Raises: UserError, if Hydra could not create the directory that an override names."""
-    key, _, value = override.partition("=")
-    folder = value.strip("\"'")
-    if not folder:
-        raise UserError(f"{override}: give a directory, for example {key}=runs/mine")
-    if "${" in folder:
-        return
-    path = Path(folder).expanduser().absolute()
-    nearest = next(parent for parent in (path, *path.parents) if parent.exists())
-    try:
-        with tempfile.TemporaryFile(dir=nearest):
-            pass
-    except OSError as error:
-        reason = f"{nearest} is not a directory in which files can be written ({error.strerror})"
-        raise UserError(f"{override}: {reason}; choose another: {key}=DIRECTORY") from error
 
 
 def _raise_flag_error(message: str) -> NoReturn:

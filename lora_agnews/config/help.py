@@ -1,6 +1,8 @@
 """The texts of `--help` and the table of docs/configuration.md, generated from the schema."""
 
+from collections.abc import Mapping
 from textwrap import fill
+from typing import Any
 
 from lora_agnews.config.keys import GROUPS, STUDIES, STUDY_RULES
 from lora_agnews.config.rules import config_keys, describe_allowed, to_override
@@ -9,17 +11,19 @@ from lora_agnews.config.schema import TrainConfig
 HELP = """\
 Usage: python train.py [-m] [KEY=VALUE ...]
 
-Fine-tunes RoBERTa with LoRA on AG News under a hard budget of 1,000,000 trainable parameters.
+Fine-tunes RoBERTa with LoRA on AG News under a hard budget of 1,000,000
+trainable parameters.
 
-  python train.py experiment=quickstart     the shipped model and rows: no network, no GPU
-  python train.py                           roberta-base on AG News from the Hugging Face hub
-  python train.py model.lora.r=2            any value below; lora.r=2 is the same key
+  python train.py experiment=quickstart     shipped model and rows: no network
+  python train.py                           roberta-base, AG News from the hub
+  python train.py model.lora.r=2            any value below, also as lora.r=2
   python train.py -m lora.r=1,2,4 seed=0,1  one run for each combination
-  python train.py resume=RUN_DIR            continue a run exactly where it stopped
-  python -m lora_agnews budget lora.r=4     what a run would train, and the largest r that fits
+  python train.py resume=RUN_DIR            continue a run where it stopped
+  python -m lora_agnews budget lora.r=4     what would be trained, and what fits
 
-Flags: -m, --multirun; --cfg job --resolve: show the configuration, run nothing; --hydra-help: all.
-Put a value with special characters into two pairs of quotes: 'data.train_file="my rows, 1.csv"'.
+Flags: -m or --multirun; --cfg job --resolve shows the configuration and runs
+nothing; --hydra-help shows all flags. A value with special characters needs two
+pairs of quotes: 'data.train_file="my rows, 1.csv"'.
 """
 
 
@@ -52,14 +56,15 @@ def key_table(config: TrainConfig) -> str:
     return "\n".join(lines)
 
 
-def study_table() -> str:
-    """Return the Markdown table of all keys of a study."""
-    lines = ["| key | meaning | allowed |", "|---|---|---|"]
+def study_table(defaults: Mapping[str, Any]) -> str:
+    """Return the Markdown table of all keys of a study. A key without a default is set by each study."""
+    lines = ["| key | default | meaning | allowed |", "|---|---|---|---|"]
     for name, spec in STUDY_RULES.items():
-        lines.append(f"| `{name}` | {spec.metadata['meaning']} | {describe_allowed(spec)} |")
+        default = f"`{to_override(defaults[name])}`" if name in defaults else "its own"
+        lines.append(f"| `{name}` | {default} | {spec.metadata['meaning']} | {describe_allowed(spec)} |")
     return "\n".join(lines)
 
 
 def _paragraph(spec: object) -> str:
     text = f"{spec.metadata['meaning']} [{describe_allowed(spec)}]"  # type: ignore[attr-defined, arg-type]
-    return fill(text, 100, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False)
+    return fill(text, 80, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False)

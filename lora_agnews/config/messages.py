@@ -47,12 +47,12 @@ def describe_syntax_error(override: str) -> str:
         return f"{override}: {key!r} can't be a key; write KEY=VALUE with no blank beside the ="
     return (
         f"{override}: the value {value!r} can't be read; brackets and quotes come in pairs, a list is [a,b], "
-        f"and a text with special characters needs quotes: {quote_override(override)}"
+        f"and a value with special characters needs quotes: {quote_override(override)}"
     )
 
 
 def suggest(wanted: str, known: Sequence[str]) -> str:
-    """Return " (did you mean ...?)" for the nearest known name, or an empty text."""
+    """Return " (did you mean ...?)" for the nearest known name, or an empty string."""
     close = difflib.get_close_matches(wanted, known, n=1, cutoff=0.6)
     return f" (did you mean {close[0]}?)" if close else ""
 
@@ -70,7 +70,7 @@ def suggest_key(wanted: str) -> str:
 
 
 def quote(text: str) -> str:
-    """Quote a text so that Hydra's grammar and OmegaConf read it back unchanged."""
+    """Quote a string so that Hydra's grammar and OmegaConf read it back unchanged."""
     text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # OmegaConf: a backslash is special only before an interpolation
     text = re.sub(r'(\\*)"', r'\1\1\\"', text)  # Hydra: only before a quote or at the end
     return '"{}"'.format(re.sub(r"(\\+)\Z", r"\1\1", text))

@@ -1,7 +1,9 @@
 """Checks of the overrides on a command line, before Hydra composes a configuration from them."""
 
 import re
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -58,6 +60,24 @@ def has_listed_values(override: Override) -> bool:
     """Whether an override sweeps one of this project's keys over a list of values, such as lora.r=1,2,4."""
     is_hydras = override.key_or_group.startswith("hydra")
     return override.is_sweep_override() and not override.is_interval_sweep() and not is_hydras
+
+
+def check_directory(override: str) -> None:
+    """Raises: UserError, if the directory that an override names could not be created."""
+    key, _, value = override.partition("=")
+    folder = value.strip("\"'")
+    if not folder:
+        raise UserError(f"{override}: give a directory, for example {key}=runs/mine")
+    if "${" in folder:
+        return
+    path = Path(folder).expanduser().absolute()
+    nearest = next(parent for parent in (path, *path.parents) if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        reason = f"{nearest} is not a directory in which files can be written ({error.strerror})"
+        raise UserError(f"{override}: {reason}; choose another: {key}=DIRECTORY") from error
 
 
 def _check_key(override: Override) -> None:

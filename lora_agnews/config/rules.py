@@ -13,7 +13,7 @@ TYPE_NAMES = {
     "int": "a whole number",
     "float": "a number",
     "bool": "true or false",
-    "str": "a non-empty text",
+    "str": "a non-empty string",
     "list[str]": "a list such as [a,b]",
     "list[int]": "a list such as [0,1]",
     "dict[str, typing.Any]": "a mapping, in conf/study",
@@ -89,7 +89,7 @@ def to_override(value: Any) -> str:
 
 
 def is_name(value: Any) -> bool:
-    """Whether a value is a text with at least one visible character."""
+    """Whether a value is a string with at least one visible character."""
     return isinstance(value, str) and bool(value.strip())
 
 

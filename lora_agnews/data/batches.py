@@ -18,7 +18,7 @@ class BucketSampler(Sampler[list[int]]):
 
     The rows of an epoch are shuffled, cut into chunks of `bucket` batches, sorted by length within each chunk and cut
     into batches, which are shuffled again. On AG News this gives 1.04 padded tokens per real token, random batches
-    (`bucket=0`) 2.1. `consumed` returns the number of batches that the run has seen in all epochs; an iterator starts
+    (`bucket=0`) 2.0. `consumed` returns the number of batches that the run has seen in all epochs; an iterator starts
     there and ends with the epoch.
     """
 

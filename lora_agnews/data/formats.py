@@ -33,7 +33,7 @@ def read_columns(path: Path, columns: tuple[str, ...], formats: tuple[str, ...])
     """Yield the values of `columns` for each row, as they are in the file. Only .json files and pickles are read whole.
 
     AG News CSV (class 1 to 4, title, description, no header) has the columns `text` and `label` (0 to 3). In a .txt
-    file every line is a text. Raises: UserError, naming the file and the row (counted from 1, without the header).
+    file every line is one text. Raises: UserError, naming the file and the row (counted from 1, without the header).
     """
     kind = next((suffix for suffix in reversed(path.suffixes) if suffix in formats), None)
     zipped = kind not in (".parquet", *PICKLES)
@@ -71,7 +71,7 @@ def _open(path: Path) -> Any:
 
 
 def decode_lines(stream: BinaryIO, name: str) -> Iterator[str]:
-    """Yield each line as a text, without its line end, empty ones included. Raises: UserError, if it is not UTF-8."""
+    """Yield each line as one text, without its line end, empty ones included. Raises: UserError, if it is not UTF-8."""
     for line in _decode(stream, name):
         yield line.removesuffix("\n").removesuffix("\r")
 
@@ -170,7 +170,7 @@ def _json_list(path: Path, columns: tuple[str, ...]) -> Iterable[Any]:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON: {error}") from error
     if not isinstance(content, list):
-        raise UserError(f"{path}: must hold a list of objects with {' and '.join(columns)}")
+        raise UserError(f"{path}: must be a JSON list of objects with {' and '.join(columns)}")
     return content
 
 

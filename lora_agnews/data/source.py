@@ -89,7 +89,7 @@ def _text(text: Any, path: Path, number: int) -> str:
     if text is None or (isinstance(text, str) and not text.strip()):
         raise UserError(f"{path}: row {number}: the text is empty{' (null)' if text is None else ''}")
     if not isinstance(text, str):
-        raise UserError(f"{path}: row {number}: the text is not a text: {text!r}")
+        raise UserError(f"{path}: row {number}: the text is not a string: {text!r}")
     try:
         text.encode()
     except UnicodeEncodeError as error:  # JSON may contain half of a surrogate pair, which no tokenizer accepts

@@ -81,7 +81,7 @@ def check_output(path: Path) -> None:
     for folder in path.parents:
         is_run = (folder / "result.json").is_file() and (folder / "config.yaml").is_file()
         if (is_run or (folder / "study.db").is_file()) and path.relative_to(folder).parts[0] in RUN_FILES:
-            raise UserError(f"{path} belongs to the run in {folder}; choose another output")
+            raise UserError(f"{path} is a file of the run in {folder} and is not overwritten; choose another output")
 
 
 @contextmanager

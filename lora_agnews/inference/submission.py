@@ -34,7 +34,7 @@ def predict_file(
         texts, rows = decode_lines(sys.stdin.buffer, "stdin"), None
     else:
         if output != "-" and Path(output).resolve() == Path(file).resolve():
-            raise UserError(f"--output={output}: is the file with the texts")
+            raise UserError(f"--output={output}: would overwrite the file with the texts; choose another")
         rows = sum(1 for _ in read_texts(Path(file), text_column))
         if rows == 0:
             raise UserError(f"{file}: no rows")

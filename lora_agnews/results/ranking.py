@@ -5,7 +5,8 @@ import io
 import json
 import math
 import statistics
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,7 @@ def rank(runs: Sequence[Run], by: str = MONITOR.key) -> list[Row]:
         groups.setdefault(json.dumps(_configuration(run[1])), []).append(run)
     configurations = [_configuration(members[0][1]) for members in groups.values()]
     varying = [key for key in configurations[0] if len({json.dumps(each[key]) for each in configurations}) > 1]
-    names = {key: _short(key, varying) for key in varying}
+    names = short_names(varying)
     rows = [
         Row({names[key]: values[key] for key in varying}, *newest_of_each_seed(members))
         for values, members in zip(configurations, groups.values(), strict=True)
@@ -206,6 +207,13 @@ def pareto(rows: Sequence[Row]) -> list[Row]:
     return front
 
 
+def short_names(keys: Collection[str]) -> dict[str, str]:
+    """Return key -> its last part, or the whole key if another one has the same last part."""
+    last = {key: key.rpartition(".")[2] for key in keys}
+    shared = {name for name, number in Counter(last.values()).items() if number > 1} | {"name"}
+    return {key: key if name in shared else name for key, name in last.items()}
+
+
 def _modified(run: Run) -> float:
     return (run[0] / RESULT_FILE).stat().st_mtime
 
@@ -222,12 +230,6 @@ def _configuration(result: RunResult) -> dict[str, Any]:
     # What the run computed in: 16-mixed becomes float32 on a CPU.
     found["trainer.precision"] = result.environment.get("precision", found["trainer.precision"])
     return found
-
-
-def _short(key: str, among: Sequence[str]) -> str:
-    """Return the last part of a key, if no other varying key ends with the same part."""
-    last = key.rpartition(".")[2]
-    return last if sum(other.rpartition(".")[2] == last for other in among) == 1 and last != "name" else key
 
 
 def _mean(values: Sequence[float]) -> float:

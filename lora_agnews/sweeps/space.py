@@ -31,8 +31,8 @@ class Dimension:
         return type(self.low) is int and type(self.high) is int
 
     @property
-    def ends(self) -> list[Any]:
-        """The values to check before anything runs."""
+    def values_to_check(self) -> list[Any]:
+        """All choices or both ends of the range, to be checked before anything runs."""
         return self.choices or [self.low, self.high]
 
     def applies(self, point: Point) -> bool:

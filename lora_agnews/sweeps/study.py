@@ -51,7 +51,7 @@ class Study:
         self.config, self.dimensions = config, parse_space(config.space)
         self.folder = Path(config.dir or f"runs/study-{config.name}")
         for dimension in self.dimensions:
-            for value in dimension.ends:
+            for value in dimension.values_to_check:
                 self.load({dimension.key: value}, config.seeds[0])
         self.points, self.budgets = self._plan()
 

@@ -1,6 +1,7 @@
 """Print lines, notes and errors, and show progress bars. Results go to standard output, everything else to stderr."""
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -128,6 +129,17 @@ def exit_on_error() -> Iterator[None]:
     except KeyboardInterrupt:
         print_error("interrupted")
         raise SystemExit(130) from None
+
+
+@contextmanager
+def exit_cleanly() -> Iterator[None]:
+    """`exit_on_error`, also for SIGTERM: it ends a command as Ctrl-C does, so that no half-written file stays."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        with exit_on_error():
+            yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def silence() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group, RenderableType
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -14,12 +15,10 @@ from lora_agnews.config.schema import StudyConfig
 from lora_agnews.labels import LABELS
 from lora_agnews.results.estimates import Estimate, Evaluation
 from lora_agnews.results.monitor import MONITOR
-from lora_agnews.results.ranking import TEST, Row
+from lora_agnews.results.ranking import TEST, Row, short_names
 from lora_agnews.results.record import RunResult
 from lora_agnews.terminal import console
 from lora_agnews.terminal.console import note, print_line, print_table, short_path
-
-MAX_KEY_COLUMNS = 4  # with more keys that vary, all of them share one column
 
 
 def show_budget(budget: Budget, name: str) -> None:
@@ -29,12 +28,13 @@ def show_budget(budget: Budget, name: str) -> None:
     for part, number in [*budget.modules.items(), ("trained", budget.trainable)]:
         shares = (f"{number / budget.limit:.2%}", f"{number / budget.total:.4%}")
         table.add_row(part, f"{number:,}", *shares, style="bold" if part == "trained" else None)
-    largest = {None: "", 0: "no r fits"}.get(budget.max_r, f"r <= {budget.max_r} fits")
-    table.add_row("limit", f"{budget.limit:,}", largest)
+    table.add_row("limit", f"{budget.limit:,}")
     table.add_row(
         "room" if budget.fits else "too many", f"{abs(budget.room):,}", f"{abs(budget.room) / budget.limit:.2%}"
     )
     table.add_row("whole model", f"{budget.total:,}")
+    if budget.max_r is not None:
+        table.add_row("largest r that fits", str(budget.max_r or "none"))
     print_table(table)
 
 
@@ -66,7 +66,10 @@ def show_ranks(ranks: dict[str, dict[str, int | None]]) -> None:
 
 def show_plan(points: Sequence[tuple[dict[str, Any], Budget | Exception]]) -> int:
     """Show a row per point: what varies, its parameters and whether it fits. Return the number of points that fit."""
-    table = _table(*points[0][0], "parameters", "of the budget", "", left=len(points[0][0]))
+    keys = short_names(points[0][0]).values()
+    table = _table(*keys, "parameters", "of the budget", "", left=len(keys))
+    for column in table.columns:
+        column.overflow = "fold"
     fitting, reasons = 0, list[str]()
     for values, budget in points:
         if not isinstance(budget, Budget):
@@ -105,35 +108,44 @@ def show_ranking(rows: Sequence[Row]) -> None:
         print_line(f"= within one standard error of the best {MONITOR.label}", style="dim")
 
 
-def fitting_ranking_table(rows: Sequence[Row], width: int) -> Table:
-    """Build the leaderboard for a terminal of this width: with a column per key that varies, if there is room."""
-    table = ranking_table(rows)
-    if Measurement.get(console.out, console.out.options.update(max_width=1000), table).maximum > width:
-        return ranking_table(rows, one_column=True)
-    return table
+def fitting_ranking_table(rows: Sequence[Row], width: int) -> RenderableType:
+    """Build the leaderboard for a terminal of this width: with a column per key that varies, if there is room.
 
-
-def ranking_table(rows: Sequence[Row], one_column: bool = False) -> Table:
-    """Build the leaderboard: a row per configuration. Runs that are not counted are named by their status.
-
-    Keys that vary have a column each or, with `one_column`, share a narrow one, and the best seed is left out.
+    Otherwise the runs are named in one column or, where that is too narrow, numbered and named below the table.
     """
-    several = not one_column and 0 < len(rows[0].values) <= MAX_KEY_COLUMNS
-    keys = list(rows[0].values) if several else []
-    columns = [MONITOR.label, *([] if one_column else ["best"]), "test accuracy", "seeds", "trained", "seconds"]
-    table = _table(*(keys or ["run"]), *columns, left=len(keys) or 1)
-    for column in table.columns[-len(columns) :]:
+    keys = list(rows[0].values)
+    named = [(row.name,) for row in rows]
+    candidates = [ranking_table(rows, ["run"], named)]
+    if keys:
+        values = [[to_override(row.values[key]) for key in keys] for row in rows]
+        candidates.insert(0, ranking_table(rows, keys, values, best=True))
+    for table in candidates:
+        if Measurement.get(console.out, console.out.options.update(max_width=1000), table).maximum <= width:
+            return table
+    legend = Table.grid("", "", padding=(0, 2, 0, 0))
+    numbers = [str(number) for number in range(1, len(rows) + 1)]
+    for number, (name,) in zip(numbers, named, strict=True):
+        legend.add_row(number, Text(name, overflow="fold"))
+    return Group(ranking_table(rows, ["run"], [(number,) for number in numbers]), "", legend)
+
+
+def ranking_table(
+    rows: Sequence[Row], keys: Sequence[str], names: Sequence[Sequence[str]], best: bool = False
+) -> Table:
+    """Build the leaderboard: a row per configuration, which begins with its `names` for the columns `keys`.
+
+    Runs that are not counted are named by their status. With `best` there is a column for the best seed.
+    """
+    columns = [MONITOR.label, *(["best"] if best else []), "test accuracy", "seeds", "trained", "seconds"]
+    table = _table(*keys, *columns, left=len(keys))
+    for column in table.columns:
         column.no_wrap = True
-    for row in rows:
-        best = [f"{MONITOR.best(row.scores()):.4f}" if row.n else "-"]
-        cells = [to_override(row.values[key]) for key in keys] or [row.name]
-        cells += [("= " if row.tied else "") + row.spread() if row.n else row.not_counted]
-        cells += [] if one_column else best
-        cells += [row.spread(TEST), f"{row.n} + {row.not_counted}" if row.n and row.not_counted else str(row.n)]
+    for row, name in zip(rows, names, strict=True):
+        cells = [("= " if row.tied else "") + row.spread()]
+        cells += [f"{MONITOR.best(row.scores()):.4f}" if row.n else "-"] if best else []
+        cells += [row.spread(TEST), f"{row.n} + {row.not_counted}" if row.not_counted else str(row.n)]
         cells += [f"{row.trainable:,}" if row.trainable else "-", f"{row.seconds:,.0f}" if row.n else "-"]
-        table.add_row(*map(_folding, cells), style=None if row.n else "dim")
-    for column in table.columns[: -len(columns)]:  # on a narrow terminal, keys are folded and never squeezed out
-        column.min_width = min(6, max(len(str(column.header)), *(len(str(cell)) for cell in column.cells)))
+        table.add_row(*map(Text, [*name, *cells]), style=None if row.n else "dim")
     return table
 
 
@@ -208,7 +220,3 @@ def _interval(each: Estimate) -> str:
     if each.value is None or each.low is None or each.high is None:
         return "-"
     return f"{each.value:.3f} ({each.low:.3f}-{each.high:.3f})"
-
-
-def _folding(text: str) -> Text:
-    return Text(text, overflow="fold")

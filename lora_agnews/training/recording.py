@@ -45,11 +45,13 @@ def recorded(config: TrainConfig, run_dir: Path, previous: RunResult | None) -> 
     result.save(run_dir)
     if not result.succeeded:
         details = " (train.log has the details)" if result.status == Status.FAILED else ""
-        console.print_error(f"{result.error}\nrun directory: {run_dir}{details}")
-        if (run_dir / "checkpoints" / "last.ckpt").exists():
-            console.note(f"to continue it: python train.py {resume_override(run_dir)}")
-    if result.error == INTERRUPTED:
-        raise KeyboardInterrupt
+        interrupted = result.error == INTERRUPTED
+        if not interrupted:  # the command that is interrupted says so
+            console.print_error(f"{result.error}\nrun directory: {run_dir}{details}")
+        if interrupted or (run_dir / "checkpoints" / "last.ckpt").exists():
+            console.note(f"to continue the run: python train.py {resume_override(run_dir)}")
+        if interrupted:
+            raise KeyboardInterrupt
 
 
 def _describe(error: Exception) -> str:

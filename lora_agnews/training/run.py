@@ -10,8 +10,8 @@ from lora_agnews.config.resume import find_run
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import UserError
 from lora_agnews.files.locks import is_worker_rank, run_lock
+from lora_agnews.model import plan
 from lora_agnews.model.encoder import find_encoder, weights_id
-from lora_agnews.model.plan import notes, predict, remedies
 from lora_agnews.results.record import RunResult, Status
 from lora_agnews.terminal import console, tables
 from lora_agnews.training.recording import recorded
@@ -91,10 +91,10 @@ def _run(
 
 def _check_budget(config: TrainConfig, result: RunResult) -> None:
     """Predict the budget before any weight or row is loaded, and record it. Raises: BudgetExceeded."""
-    budget = predict(config)
+    budget = plan.predict(config)
     result.budget = budget.to_dict()
-    budget.check(() if budget.fits else remedies(config))
-    for text in notes(config):
+    budget.check(() if budget.fits else plan.remedies(config))
+    for text in plan.notes(config):
         console.note(text)
 
 

@@ -38,8 +38,9 @@ def build_trainer(
     """Build the Trainer of a run whose epochs have this number of batches.
 
     `identity` is stored in each checkpoint; see `run_identity`. `should_prune` may stop the run after a validation.
-    Raises: RuntimeError, if there are not as many processes as devices.
+    Raises: RuntimeError, if the accelerator is missing, or if there are not as many processes as devices.
     """
+    _check_accelerator(config.accelerator)
     between = _batches_between_validations(config, batches)
     callbacks: list[L.Callback] = [stopwatch, SkippedSteps(), ValidationSchedule(between)]
     callbacks.append(Checkpoints(run_dir / "checkpoints", config.checkpoint_every, identity))
@@ -111,6 +112,13 @@ def send_library_messages_to_log() -> None:
     transformers_logging.disable_default_handler()
     transformers_logging.enable_propagation()
     transformers_logging.disable_progress_bar()
+
+
+def _check_accelerator(name: str) -> None:
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    available = {"auto": True, "cpu": True, "gpu": cuda or mps, "cuda": cuda, "mps": mps}
+    if not available[name]:
+        raise RuntimeError(f"trainer.accelerator={name}: PyTorch finds no such device; use trainer.accelerator=auto")
 
 
 def _batches_between_validations(config: TrainerConfig, batches: int) -> int:

@@ -80,9 +80,9 @@ BAD_OVERRIDES: list[tuple[str, list[str]]] = [
     # null and empty
     ("lora.r=null", ["model.lora.r=null", "whole number"]),
     ("optim.lr=null", ["optim.lr=null", "a number above 0"]),
-    ("model.name=null", ["model.name=null", "non-empty text"]),
-    ("model.name=", ["model.name=''", "non-empty text"]),
-    ("data.train_file=", ["data.train_file=''", "non-empty text or null"]),
+    ("model.name=null", ["model.name=null", "non-empty string"]),
+    ("model.name=", ["model.name=''", "non-empty string"]),
+    ("data.train_file=", ["data.train_file=''", "non-empty string or null"]),
     ("\"lora.target_modules=['']\"", ["model.lora.target_modules", "a list"]),
     # choices
     ("model.head=dense", ["model.head=dense", "full, lora, out_proj"]),

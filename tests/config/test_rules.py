@@ -40,7 +40,7 @@ def test_values_inside_the_range_are_accepted(name: str, value: Any) -> None:
         ("number", 2, "number=2: must be a whole number above 2 and at most 1,024 or null (a number)"),
         ("number", 1025, "number=1025: must be a whole number above 2 and at most 1,024 or null (a number)"),
         ("name", "three", "name=three: must be one of one, two (a name)"),
-        ("free", " ", "free=' ': must be a non-empty text or null (a text)"),
+        ("free", " ", "free=' ': must be a non-empty string or null (a text)"),
     ],
 )
 def test_values_outside_are_refused_with_key_value_range_and_meaning(name: str, value: Any, message: str) -> None:

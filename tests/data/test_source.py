@@ -93,7 +93,7 @@ BAD_FILES: list[tuple[str, bytes | None, list[str]]] = [
     ("broken.jsonl", JSON_LINES + b"{text: news}\n", ["line 5", "not JSON"]),
     ("no_object.jsonl", JSON_LINES + b"5\n", ["row 5", "not an object"]),
     ("no_label.jsonl", JSON_LINES + b'{"text": "news"}\n', ["no column label", "row 5"]),
-    ("number.jsonl", JSON_LINES + b'{"text": 7, "label": 1}\n', ["row 5", "not a text", "7"]),
+    ("number.jsonl", JSON_LINES + b'{"text": 7, "label": 1}\n', ["row 5", "not a string", "7"]),
     ("null.jsonl", JSON_LINES + b'{"text": null, "label": 1}\n', ["row 5", "empty"]),
     ("true.jsonl", JSON_LINES + b'{"text": "news", "label": true}\n', ["row 5", "label True"]),
     ("half_a_pair.jsonl", JSON_LINES + b'{"text": "news \\ud83d", "label": 1}\n', ["row 5", "\\ud83d"]),

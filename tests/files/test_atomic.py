@@ -95,9 +95,9 @@ def test_the_names_of_temporary_files_can_not_be_foreseen(tmp_path: Path) -> Non
 def test_an_output_never_replaces_a_file_of_a_run(tmp_path: Path, name: str) -> None:
     for own in ("result.json", "config.yaml"):
         (tmp_path / own).write_text("{}")
-    with pytest.raises(UserError, match=f"{name} belongs to the run in .*; choose another output"):
+    with pytest.raises(UserError, match=f"{name} is a file of the run in .*; choose another output"):
         check_output(tmp_path / name)
-    with pytest.raises(UserError, match="belongs to the run"), output_file(tmp_path / name):
+    with pytest.raises(UserError, match="is a file of the run"), output_file(tmp_path / name):
         pass
     assert (tmp_path / "result.json").read_text() == "{}"
 

@@ -38,9 +38,10 @@ def test_a_budget_is_shown_by_part_with_its_shares(replace_console: MakeConsole)
         "lora query 60 30.00% 6.0000%",
         "head classifier.out_proj 40 20.00% 4.0000%",
         "trained 100 50.00% 10.0000%",
-        "limit 200 r <= 3 fits",
+        "limit 200",
         "room 100 50.00%",
         "whole model 1,000",
+        "largest r that fits 3",
         "",
     ]
 
@@ -49,7 +50,7 @@ def test_a_budget_that_is_exceeded_says_by_how_much(replace_console: MakeConsole
     stream = replace_console()
     tables.show_budget(Budget(30, 1000, TRAINED, HEAD, r=1), "a model")
     assert "too many 70 233.33%" in lines_of(stream.getvalue())
-    assert "limit 30 no r fits" in lines_of(stream.getvalue())
+    assert "largest r that fits none" in lines_of(stream.getvalue())
 
 
 def test_neighbouring_layers_of_one_size_share_a_row(replace_console: MakeConsole) -> None:
@@ -96,7 +97,9 @@ def test_a_leaderboard_fits_80_columns_and_marks_ties(tmp_path: Path, replace_co
     shown = stream.getvalue()
     assert max(map(len, shown.splitlines())) <= 80
     rows = lines_of(shown)
-    assert rows[0] == "run val accuracy test accuracy seeds trained seconds", "with keys in one column there is room"
+    assert rows[0] == "run val accuracy test accuracy seeds trained seconds"
+    assert rows[1].startswith("1 0.9050 ± 0.0071"), "names that are too long are below the table"
+    assert "1 r=1 target_modules=[query,value,classifier.dense]" in rows
     assert "0.9050 ± 0.0071" in rows[1]
     assert "= 0.9040 ± 0.0071" in shown
     assert "2 + 1 failed" in shown
