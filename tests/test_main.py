@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,10 @@ BAD_USES: list[tuple[list[str], int, str]] = [
     (["export", "RUN", "-o", "news.csv"], 2, "is a file"),
     (["export", "RUN", "-o", "out", "--format", "torch"], 2, "Invalid value for '--format'"),
 ]
+
+
+def test_the_version_is_shown() -> None:
+    assert command("--version").stdout == f"lora_agnews {version('lora_agnews')}\n"
 
 
 @pytest.mark.parametrize(("arguments", "status", "message"), BAD_USES, ids=lambda value: str(value)[:60])

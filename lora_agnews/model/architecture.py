@@ -41,6 +41,7 @@ class Family:
     layers: str = "encoder.layer"
     token_types: bool = False
     relative_positions: bool = False
+    positions_after_padding: bool = False  # position ids begin after the id of the padding token
 
 
 BERT = Family(
@@ -52,7 +53,12 @@ BERT = Family(
     head=HeadLayers("bert.pooler.dense", "classifier"),
     token_types=True,
 )
-ROBERTA = replace(BERT, model="roberta", head=HeadLayers("classifier.dense", "classifier.out_proj"))
+ROBERTA = replace(
+    BERT,
+    model="roberta",
+    head=HeadLayers("classifier.dense", "classifier.out_proj"),
+    positions_after_padding=True,
+)
 MPNET = Family(
     model="mpnet",
     attention=("attention.attn.q", "attention.attn.k", "attention.attn.v", "attention.attn.o"),
@@ -61,6 +67,7 @@ MPNET = Family(
     output_norm="output.LayerNorm",
     head=HeadLayers("classifier.dense", "classifier.out_proj"),
     relative_positions=True,
+    positions_after_padding=True,
 )
 DISTILBERT = Family(
     model="distilbert",

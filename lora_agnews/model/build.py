@@ -23,8 +23,8 @@ AUTOCAST_DTYPES = {Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16
 def load_tokenizer(encoder: Encoder, max_length: int) -> PreTrainedTokenizerBase:
     """Load the encoder's tokenizer. Raises: UserError, if the encoder has fewer positions than `max_length`."""
     config = AutoConfig.from_pretrained(encoder.folder)
-    from_padding = read_architecture_folder(encoder.name, encoder.folder).family.model in ("roberta", "mpnet")
-    positions = config.max_position_embeddings - (config.pad_token_id + 1 if from_padding else 0)
+    family = read_architecture_folder(encoder.name, encoder.folder).family
+    positions = config.max_position_embeddings - (config.pad_token_id + 1 if family.positions_after_padding else 0)
     if max_length > positions:
         raise UserError(
             f"data.max_length={max_length}: {encoder.name} has {positions} positions; use at most {positions}"

@@ -49,7 +49,7 @@ def recorded(config: TrainConfig, run_dir: Path, previous: RunResult | None) -> 
         if not interrupted:  # the command that is interrupted says so
             console.print_error(f"{result.error}\nrun directory: {run_dir}{details}")
         if interrupted or (run_dir / "checkpoints" / "last.ckpt").exists():
-            console.note(f"to continue the run: python train.py {resume_override(run_dir)}")
+            console.note(f"to continue it: python train.py {resume_override(run_dir)}")
         if interrupted:
             raise KeyboardInterrupt
 

@@ -45,13 +45,11 @@ def test_an_exception_becomes_a_status_and_a_message(
 def test_an_interrupted_run_is_recorded_before_the_interrupt_reaches_the_command(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], error: BaseException
 ) -> None:
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "last.ckpt").touch()
     with pytest.raises(KeyboardInterrupt):
         end_with(error, tmp_path)
     result = RunResult.load(tmp_path)
     assert (result.status, result.error) == (Status.INTERRUPTED, "interrupted")
-    assert f"note: to continue it: python train.py resume={tmp_path}\n" in capfd.readouterr().err
+    assert capfd.readouterr().err == f"note: to continue it: python train.py resume={tmp_path}\n"
 
 
 def test_what_the_user_gave_is_not_recorded(tmp_path: Path) -> None:

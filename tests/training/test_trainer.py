@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning as L
 import pytest
+import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
 from lora_agnews.config.compose import compose_config
@@ -40,6 +41,16 @@ def test_an_epoch_has_about_50_log_entries_at_most_one_every_second_step(batches
 )
 def test_validations_fall_on_optimizer_steps(tmp_path: Path, batches: int, overrides: list[str], between: int) -> None:
     assert trainer_for(tmp_path, batches, *overrides).val_check_interval == between
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda", "mps"])
+def test_an_accelerator_that_is_missing_is_an_error_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for module in (torch.cuda, torch.backends.mps):
+        monkeypatch.setattr(module, "is_available", lambda: False)
+    with pytest.raises(RuntimeError, match=f"trainer.accelerator={name}: .* use trainer.accelerator=auto"):
+        trainer_for(tmp_path, 3, f"trainer.accelerator={name}")
 
 
 @pytest.mark.parametrize(
