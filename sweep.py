@@ -15,7 +15,9 @@ def main() -> int:
         epilog=study_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the study, below, or of train.py")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="a key of the study, listed below, or of train.py"
+    )
     parser.add_argument("--plan", action="store_true", help="show what fits the budget, and run nothing")
     parser.add_argument(
         "--worker", action="store_true", help=argparse.SUPPRESS

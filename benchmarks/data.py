@@ -51,7 +51,7 @@ def main() -> None:
             began, padded, real, batches = time.perf_counter(), 0, 0, 0
             for batch in data.train_dataloader():
                 padded, batches = padded + batch["input_ids"].numel(), batches + 1
-                real += int(batch["attention_mask"].sum())
+                real += int(batch["attention_mask"].sum()) if "attention_mask" in batch else batch["input_ids"].numel()
             speed = batches / (time.perf_counter() - began)
             print(f"bucket={bucket:<3}    {padded / real:6.3f} padded tokens per real one, {speed:,.0f} batches/s")
 

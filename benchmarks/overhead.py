@@ -26,7 +26,7 @@ from lora_agnews.config.compose import compose_config
 from lora_agnews.data.batches import Batch
 from lora_agnews.data.datamodule import AGNewsDataModule
 from lora_agnews.model.architecture import read_architecture_folder
-from lora_agnews.model.build import build_model, keep_first_token_in_last_layer, load_tokenizer
+from lora_agnews.model.build import build_model, load_tokenizer, speed_up_encoder
 from lora_agnews.model.encoder import find_encoder
 from lora_agnews.model.lora import LoraSpec
 from lora_agnews.training.callbacks import Stopwatch
@@ -57,12 +57,12 @@ def parts(model: Path) -> tuple[nn.Module, DataLoader[Batch], torch.optim.Optimi
     data = AGNewsDataModule(load_tokenizer(encoder, 8), **asdict(config.data), seed=0)
     data.setup()
     built = build_model(encoder, LoraSpec.of(config.model), 0)
-    keep_first_token_in_last_layer(built, read_architecture_folder(encoder.name, encoder.folder))
+    speed_up_encoder(built, read_architecture_folder(encoder.name, encoder.folder))
     return built, data.train_dataloader(), torch.optim.Adam(parameter_groups(built, 7e-4, 1.0), weight_decay=0.003)
 
 
 def loss_of(model: nn.Module, batch: Batch) -> Tensor:
-    return nn.functional.cross_entropy(model(batch["input_ids"], batch["attention_mask"]).logits, batch["labels"])
+    return nn.functional.cross_entropy(model(batch["input_ids"], batch.get("attention_mask")).logits, batch["labels"])
 
 
 def lightning_alone(model: Path, steps: int) -> float:

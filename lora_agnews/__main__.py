@@ -38,7 +38,9 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def commands(
-    wanted: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="show it")] = False,
+    wanted: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="show the version")
+    ] = False,
 ) -> None:
     """LoRA on AG News under a budget of 1,000,000 trainable parameters."""
 
@@ -49,7 +51,9 @@ def budget(
     plan: Annotated[bool, typer.Option("--plan", help="one row per point; implied by lora.r=1,2,4")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what `python train.py OVERRIDES` would train, part by part, and the largest r that fits. Loads no weights.
+    """Show what a run would train, and what would fit the budget.
+
+    Part by part, for `python train.py OVERRIDES`, and the largest r that fits. Loads no weights.
 
     Exit status: 0 if the run, or at least one point of the plan, fits; 1 if not; 2 if it can't be built.
     """
@@ -66,9 +70,10 @@ def compare(
     as_csv: Annotated[bool, typer.Option("--csv", help="print CSV for spreadsheets")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show a leaderboard of runs. Runs that differ only by seed are one row, mean ± std, ranked by validation.
+    """Show a leaderboard of runs.
 
-    Failed, partial and over-budget runs are listed and never counted. Exit status: 2 for a directory without a run.
+    Runs that differ only by seed are one row, mean ± std, ranked by validation. Failed, interrupted and over-budget
+    runs are listed and never counted. Exit status: 2 for a directory without a run.
     """
     with exit_cleanly():
         rows = ranking.rank(ranking.find_runs(folders), sort)
@@ -85,8 +90,9 @@ def report(
     folders: Folders,
     output: Annotated[Path, typer.Option("--output", "-o", help="the HTML file")] = Path("report.html"),
 ) -> None:
-    """Write one self-contained page: leaderboard, Pareto front, curves, effects, commands. Reading it needs no network.
+    """Write a page that compares runs.
 
+    It has leaderboard, Pareto front, curves, effects and commands, and needs no network.
     Exit status: 2 for a directory without a run.
     """
     from lora_agnews.results.report import write_report
@@ -103,14 +109,15 @@ def report(
 @app.command()
 def evaluate(
     run_dir: RunDir,
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="labelled file; default: test split")] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="labelled file; default: test split")] = None,
     errors: Annotated[Path | None, typer.Option(metavar="FILE", help="write misclassified rows to this CSV")] = None,
     base: Base = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show accuracy, F1, confusion matrix and calibration of a finished run with 95% intervals, and draw pictures.
+    """Show the metrics of a finished run, with 95% intervals.
 
-    On the run's own test split the numbers are those of its result.json. The pictures go to RUN_DIR/figures.
+    Accuracy, F1, confusion matrix and calibration, also as pictures. On the run's own test split the numbers are those
+    of its result.json. The pictures go to RUN_DIR/figures.
     """
     with exit_cleanly(), ExitStack() as files:
         from lora_agnews.inference import evaluation
@@ -150,9 +157,10 @@ def predict(
     half: Annotated[bool, typer.Option("--half", help="faster on a GPU; probabilities to two digits only")] = False,
     base: Base = None,
 ) -> None:
-    """Classify the texts of a file: a CSV with the header ID,Label, IDs from 0 in the file's order, labels 0 to 3.
+    """Classify the texts of a file and write a submission.
 
-    Files of any size and texts of any length are accepted. OUT.csv appears when it is complete.
+    The output is a CSV with the header ID,Label. IDs count from 0 in the order of the file, labels are 0 to 3. Files of
+    any size and texts of any length are accepted. OUT.csv appears when it is complete.
     """
     with exit_cleanly():
         from lora_agnews.inference.submission import predict_file
@@ -170,15 +178,14 @@ def export(
         ExportFormat, typer.Option("--format", help="PEFT adapter, transformers model without PEFT, or ONNX")
     ] = ExportFormat.MERGED,
     force: Annotated[bool, typer.Option("--force", help="replace an earlier export")] = False,
-    repo: Annotated[
-        str | None, typer.Option("--push-to-hub", metavar="OWNER/NAME", help="upload it with your Hugging Face token")
-    ] = None,
+    repo: Annotated[str | None, typer.Option("--push-to-hub", metavar="OWNER/NAME", help="upload it, too")] = None,
     private: Annotated[bool, typer.Option("--private", help="make a new repository private")] = False,
     base: Base = None,
 ) -> None:
-    """Export a finished run as a folder with a model card. Its logits are compared with the run's on real rows first.
+    """Export a finished run as a folder with a model card.
 
-    The format onnx needs more packages: pip install -e ".[onnx]". An export that fails leaves nothing behind.
+    Its logits are compared with the run's on real rows first. The format onnx needs more packages: pip install -e
+    ".[onnx]". An export that fails leaves nothing behind.
     """
     with exit_cleanly():
         from lora_agnews.hub import push
@@ -197,14 +204,12 @@ def export(
 @app.command()
 def demo(
     run_dirs: RunDirs,
-    port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="default: the first free one from 7860", show_default=False)
-    ] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="default: a free one from 7860")] = None,
     base: Base = None,
 ) -> None:
-    """Serve a page to try headlines on a run, on this machine's loopback address only. Ctrl-C ends it.
+    """Serve a page to try headlines on a run.
 
-    Needs one more package: pip install -e ".[demo]".
+    Only on this machine's loopback address; Ctrl-C ends it. Needs one more package: pip install -e ".[demo]".
     """
     with exit_cleanly():
         from lora_agnews.inference.classifier import load_classifier, open_run

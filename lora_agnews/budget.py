@@ -91,10 +91,11 @@ class Budget:
         choices = [f"r <= {self.max_r}"] if self.max_r else []
         choices += remedies
         advice = f" Use {' or '.join(choices)}." if choices else ""
+        lowered = "" if self.limit == HARD_LIMIT else " (budget.max_trainable)"
         rank = f"model.lora.r={self.r} needs" if self.r else "the model trains"
         raise BudgetExceeded(
             f"{rank} {self.trainable:,} trainable parameters ({parts}); "
-            f"the limit is {self.limit:,}: {-self.room:,} too many.{advice}"
+            f"the limit is {self.limit:,}{lowered}: {-self.room:,} too many.{advice}"
         )
 
     def _sum_by(self, key: Callable[[str], str]) -> Counter[str]:

@@ -48,7 +48,7 @@ def fetch(repo: str, kind: str, patterns: list[str], revision: str | None = None
     except RepositoryNotFoundError as error:
         raise FetchError(repo, kind, "the hub has no such repository, or it is private") from error
     except HFValidationError as error:
-        raise FetchError(repo, kind, "the hub has no such names; they look like owner/name") from error
+        raise FetchError(repo, kind, "this is not a valid name of the hub; write owner/name") from error
     except (httpx2.HTTPError, OSError) as error:  # OSError: offline mode, and any answer that is not clear
         unreachable = f"the hub can't be reached ({type(error).__name__}) and the cache lacks it"
     enable_progress_bars("huggingface_hub")  # transformers disables them together with its own

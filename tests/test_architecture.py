@@ -158,7 +158,7 @@ def test_a_library_is_imported_by_few_units(library: str) -> None:
 
 
 def test_only_the_console_prints() -> None:
-    """`output_stream` in files.py may hand out standard output, and the commands may flush it."""
+    """`output_stream` in files/atomic.py may hand out standard output, and the commands may flush it."""
     printing = {"print", "print_exc", "print_exception", "sys.stdout.write", "sys.stderr.write"}
     found = set()
     for path in [*SCRIPTS, *MODULES]:

@@ -58,7 +58,7 @@ def test_a_revision_that_does_not_exist_is_named(model_hub: HubServer, tmp_path:
 
 def test_a_name_that_no_hub_could_have_is_refused(model_hub: HubServer, tmp_path: Path) -> None:
     done = fetch(tmp_path, model_hub.endpoint, "roberta base")
-    assert "could not fetch the model roberta base: the hub has no such names" in done.stderr
+    assert "could not fetch the model roberta base: this is not a valid name of the hub" in done.stderr
 
 
 def drip(server: socket.socket) -> None:

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
-from lora_agnews.config.compose import compose_config
+from lora_agnews.config.compose import check_one_device, compose_config
 from lora_agnews.config.keys import CONF
 from lora_agnews.config.overrides import check_directory
 from lora_agnews.config.resume import resumed_config
@@ -25,6 +25,8 @@ def check_command_line(arguments: Sequence[str]) -> None:
     if options.config_name and not (CONF / f"{options.config_name.removesuffix('.yaml')}.yaml").is_file():
         raise UserError(f"--config-name={options.config_name}: there is no such file in conf/; leave it out")
     config = compose_config(options.overrides, options.multirun)
+    if options.multirun:
+        check_one_device(config)
     given = [line for line in options.overrides if line.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]
     for override in given or ([] if config.resume else ["hydra.run.dir=runs"]):
         check_directory(override)

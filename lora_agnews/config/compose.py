@@ -27,6 +27,15 @@ ConfigStore.instance().store("schema", TrainConfig)
 ConfigStore.instance().store("study_schema", StudyConfig)
 
 
+def check_one_device(config: TrainConfig) -> None:
+    """Raises: UserError, if a run of a sweep would use several devices."""
+    if config.trainer.devices > 1:
+        raise UserError(
+            f"trainer.devices={config.trainer.devices}: a run of a sweep uses one device; leave it out. "
+            "Several runs at once: python sweep.py workers=N"
+        )
+
+
 @contextmanager
 def hydra_initialized() -> Iterator[None]:
     """Initialise Hydra for the files of conf/. Works inside a Hydra job too, whose state is restored afterwards."""
@@ -145,5 +154,5 @@ def compose_study(overrides: Sequence[str]) -> StudyConfig:
                     f"{given}: a study varies the keys of its space, in conf/study; without a study: "
                     f"python train.py -m {given}"
                 )
-    compose_config(study.overrides)
+    check_one_device(compose_config(study.overrides))
     return study

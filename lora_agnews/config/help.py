@@ -60,7 +60,7 @@ def study_table(defaults: Mapping[str, Any]) -> str:
     """Return the Markdown table of all keys of a study. A key without a default is set by each study."""
     lines = ["| key | default | meaning | allowed |", "|---|---|---|---|"]
     for name, spec in STUDY_RULES.items():
-        default = f"`{to_override(defaults[name])}`" if name in defaults else "its own"
+        default = f"`{to_override(defaults[name])}`" if name in defaults else "set by each study"
         lines.append(f"| `{name}` | {default} | {spec.metadata['meaning']} | {describe_allowed(spec)} |")
     return "\n".join(lines)
 

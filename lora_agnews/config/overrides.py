@@ -95,8 +95,11 @@ def _check_key(override: Override) -> None:
         for value in values:
             if value not in choices:
                 hint = suggest(str(value), choices)
+                hint += "; any other encoder: model.name=HUB_ID or model.name=FOLDER" if key == "model" else ""
                 raise UserError(f"{key}={to_override(value)}: must be one of {', '.join(choices)}{hint}")
         return
+    if key == "study":
+        raise UserError(f"{shown}: sweep.py runs studies: python sweep.py {shown}")
     if key not in RULES and key not in ALIASES:
         known = [*RULES, *ALIASES, *GROUPS]
         inner = sorted(other for other in known if other.startswith(f"{key}."))

@@ -34,9 +34,10 @@ def rule(
 ) -> Any:
     """Declare a field without a default: low <= value <= high, above < value < below, or one of `choices`.
 
-    None is not checked. A field of several types has its own check, `valid`, and its own description, `written`.
-    A field that was added after version 0.1 declares `as_before`: the value with which a run is as it was without the
-    field. At this value it is left out of the hash of a configuration, and a config.yaml without it gets this value.
+    None is not checked. A field of several types has its own check, `valid`, and its own description, `written`. A
+    field that was added after version 0.1 declares `as_before`: the value that gives the behaviour from before the
+    field existed. At this value it is left out of the hash of a configuration, and a config.yaml without it gets this
+    value.
     """
     limits = {"low": low, "high": high, "above": above, "below": below}
     choices = tuple(map(str, choices))

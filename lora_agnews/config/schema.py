@@ -40,7 +40,7 @@ class LoraConfig:
         written="a list such as [query,value], [] for none, all-linear, or in quotes ranks: '{query:4,value:8}'",
     )
     layers: Any = rule(
-        "encoder layers that get adapters, counted from 0; -4: selects the last four",
+        "encoder layers that get adapters, counted from 0; the slice -4: selects the last four",
         valid=_are_layers,
         written="all, a list such as [10,11], or a slice such as -4:",
     )
@@ -194,7 +194,7 @@ class StudyConfig:
 
     name: str = rule("name of the study")
     overrides: list[str] = rule("overrides of train.py that hold for every point")
-    space: dict[str, Any] = rule("key -> a list of values, or choices, or low, high and log; and a condition in when")
+    space: dict[str, Any] = rule("for each key a list of values, {choices: ...} or {low: ..., high: ...}")
     seeds: list[int] = rule("seeds of each point")
     sampler: str = rule("grid: every point; random: random points; tpe: points near good ones", choices=Sampler)
     trials: int | None = rule("points to run, each with every seed; null: all of a grid", low=1, high=100_000)

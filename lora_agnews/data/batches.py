@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from lora_agnews.data.tokens import Tokens
 
-Batch = dict[str, Tensor]  # input_ids, attention_mask (B, T) int64; labels (B,) int64
+Batch = dict[str, Tensor]  # input_ids (B, T), labels (B,) and, if a row is padded, attention_mask (B, T); all int64
 
 
 class BucketSampler(Sampler[list[int]]):
@@ -68,8 +68,9 @@ def collate(
 ) -> Batch:
     """Gather rows into a batch, padded on the right to the longest of them.
 
-    `share` (rank, number of devices) selects the rows of one device. The batch then also has `weight`, the factor for
-    its mean loss with which the mean over the devices equals the mean over all rows. A device without a row gets one
+    A batch in which no row is padded has no attention_mask. So nobody has to look for padding on the GPU. `share`
+    (rank, number of devices) selects the rows of one device. The batch then also has `weight`, which scales the mean
+    loss of this device so that the average over the devices is the mean over all rows. A device without a row gets one
     row of weight 0.
     """
     rank, devices = share
@@ -82,7 +83,10 @@ def collate(
     where = np.minimum(starts[:, None] + columns, len(tokens.flat) - 1)
     batch = {
         "input_ids": torch.from_numpy(np.where(real, tokens.flat[where], pad).astype(np.int64)),
-        "attention_mask": torch.from_numpy(real.astype(np.int64)),
         "labels": torch.from_numpy(labels[at]),
     }
-    return batch if devices == 1 else batch | {"weight": torch.tensor(weight, dtype=torch.float32)}
+    if not real.all():
+        batch["attention_mask"] = torch.from_numpy(real.astype(np.int64))
+    if devices > 1:
+        batch["weight"] = torch.tensor(weight, dtype=torch.float32)
+    return batch

@@ -36,7 +36,7 @@ def load_rows(source: str, train_file: str | None, test_file: str | None) -> tup
     if source == "sample":
         return _shipped("train.csv.gz"), load_test_rows(source, None)
     assert train_file is not None
-    return read_file(Path(train_file).expanduser()), load_test_rows(source, test_file)
+    return _read_key("data.train_file", train_file), load_test_rows(source, test_file)
 
 
 def load_test_rows(source: str, test_file: str | None) -> Rows | None:
@@ -45,7 +45,14 @@ def load_test_rows(source: str, test_file: str | None) -> Rows | None:
         return _from_hub(fetch(HUB_NAME, "dataset", ["data/test-*.parquet"]), "test")
     if source == "sample":
         return _shipped("test.csv.gz")
-    return read_file(Path(test_file).expanduser()) if test_file else None
+    return _read_key("data.test_file", test_file) if test_file else None
+
+
+def _read_key(key: str, file: str) -> Rows:
+    try:
+        return read_file(Path(file).expanduser())
+    except UserError as error:  # it begins with the path
+        raise UserError(f"{key}={error}") from error
 
 
 def _shipped(name: str) -> Rows:

@@ -67,7 +67,7 @@ def tokenise(texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: i
 def _key(texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> str:
     """Return the hash that names the cache entry: texts, tokenizer, maximum length and library version."""
     backend = tokenizer.backend_tokenizer
-    backend.no_truncation()  # an earlier call may have left its own there; each call sets it again
+    backend.no_truncation()  # an earlier call may have left its truncation setting; each call sets its own
     backend.no_padding()
     how = f"{max_length} {tokenizer.truncation_side} {transformers.__version__}"
     found = hashlib.blake2b(how.encode(), digest_size=16)

@@ -23,7 +23,7 @@ from lora_agnews.errors import FetchError, UserError
 from lora_agnews.labels import LABELS
 from lora_agnews.model.adapter import load_adapter, read_base
 from lora_agnews.model.architecture import read_architecture_folder
-from lora_agnews.model.build import AUTOCAST_DTYPES, cast_frozen_layers, keep_first_token_in_last_layer, load_tokenizer
+from lora_agnews.model.build import AUTOCAST_DTYPES, cast_frozen_layers, load_tokenizer, speed_up_encoder
 from lora_agnews.model.encoder import Encoder, find_encoder
 from lora_agnews.results.record import CONFIG_FILE, RESULT_FILE, RunResult
 
@@ -97,7 +97,7 @@ class Model:
             network = network.merge_and_unload()  # type: ignore[operator]
         if half:
             network = network.to(torch.float16 if device.type == "cuda" else torch.bfloat16)
-        keep_first_token_in_last_layer(network, read_architecture_folder(run.encoder.name, run.encoder.folder))
+        speed_up_encoder(network, read_architecture_folder(run.encoder.name, run.encoder.folder))
         self.network = network.to(device).eval()
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(run.encoder, run.config.data.max_length)
 
@@ -107,7 +107,7 @@ class Model:
         labels = np.zeros(len(texts), dtype=np.int64)
         for rows in evaluation_batches(tokens.lengths, batch_size):
             batch = collate(rows, tokens, labels, self.tokenizer.pad_token_id)
-            inputs = {name: batch[name].to(self.device) for name in ("input_ids", "attention_mask")}
+            inputs = {name: batch[name].to(self.device) for name in ("input_ids", "attention_mask") if name in batch}
             autocast = torch.autocast(self.device.type, self.autocast) if self.autocast else nullcontext()
             with torch.inference_mode(), autocast:
                 logits = self.network(**inputs).logits

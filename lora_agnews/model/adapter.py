@@ -38,8 +38,8 @@ Classes: {labels}. The file contains the adapters and the whole head. {notes}
 """
 EXACT = "The logits are the trained model's, bit for bit."
 CONVERTED = """\
-{init} takes the initial adapter weights out of the base. On the unchanged base
-they are stored as an adapter of twice the rank, so the logits are equal up to float32 rounding.
+{init} subtracts the initial adapter weights from the base weights. For the unchanged
+base, the change is stored as an adapter of twice the rank, so the logits are equal up to float32 rounding.
 `lora_agnews.model.adapter.load_adapter` returns the trained model bit for bit."""
 ADAPTED_HEAD = """\
 

@@ -172,32 +172,36 @@ def _layer_numbers(architecture: Architecture, layers: str | list[int]) -> set[i
     every = range(architecture.num_layers)
     if layers == "all":
         return set(every)
-    try:
-        if isinstance(layers, str):
-            chosen = set(every[slice(*(int(part) if part else None for part in layers.split(":")))])
-        else:
-            chosen = {every[number] for number in layers}
-    except IndexError:
-        chosen = set()
-    if not chosen:
-        last = architecture.num_layers - 1
-        raise UserError(
-            f"model.lora.layers={to_override(layers)} chooses no layer; {architecture.name} has 0 to {last}"
-        )
-    return chosen
+    has = f"{architecture.name} has the layers 0 to {every[-1]}"
+    if isinstance(layers, str):
+        chosen = set(every[slice(*(int(part) if part else None for part in layers.split(":")))])
+        if not chosen:
+            raise UserError(f"model.lora.layers={layers} chooses no layer; {has}")
+        return chosen
+    for number in layers:
+        if not -len(every) <= number < len(every):
+            raise UserError(f"model.lora.layers={to_override(layers)}: there is no layer {number}; {has}")
+    return {every[number] for number in layers}
 
 
 def _check_init(init: str, layer: str, r: int, side: int) -> None:
-    """Report what PEFT would otherwise fail on deep inside, or answer with a smaller rank than asked for."""
+    """Refuse ranks for which PEFT would fail with an obscure error, or silently use a smaller rank."""
     if init == "orthogonal" and r % 2:
         raise UserError(f"model.lora.init=orthogonal needs even ranks, and {layer} has r={r}; use r={r + 1}")
     if init in CHANGES_BASE and r > side:
-        raise UserError(f"model.lora.init={init} takes r from the layer's own matrix: {layer} allows r <= {side}")
+        raise UserError(
+            f"model.lora.init={init} can't have a rank above the smaller side of the layer's matrix: "
+            f"{layer} allows r <= {side}"
+        )
 
 
 def _raise_adapts_nothing(target: str, architecture: Architecture) -> None:
     matches = any(_matches(target, name) for name in architecture.linears)
-    why = "leaves all to longer names or to model.lora.layers" if matches else "matches no Linear layer"
+    why = (
+        "matches only layers that a longer name or model.lora.layers takes away"
+        if matches
+        else "matches no Linear layer"
+    )
     encoder = {name.split(".")[-1] for name in architecture.linears if name not in architecture.head}
     known = ", ".join(sorted(encoder | set(architecture.head)))
     raise UserError(

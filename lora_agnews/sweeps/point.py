@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lora_agnews.config.compose import check_one_device
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import RunLocked, UserError
 from lora_agnews.results.record import RunResult, Status
@@ -32,8 +33,7 @@ def run_point(config: TrainConfig, run_dir: Path, group: str, should_prune: "Sho
     config.logger.group = config.logger.group or group
     config.resume = str(run_dir) if previous else None
     try:
-        if config.trainer.devices > 1:
-            raise UserError("trainer.devices > 1 is for one run; the runs of a sweep have a device each: workers=2")
+        check_one_device(config)
         with console.quiet_output():
             return run(config, run_dir, should_prune)
     except RunLocked:

@@ -60,7 +60,9 @@ class SweepProgress:
             outcome += f", {MONITOR.label} {result.metrics[MONITOR.key]:.4f}, {result.seconds['total']:.0f} s"
         elif result.error:
             outcome += f": {result.error.splitlines()[0]}"
-        outcome += f" (more in {run_dir / 'train.log'})" if result.status == Status.FAILED else ""
+        log_file = run_dir / "train.log"
+        if result.status == Status.FAILED and log_file.exists() and log_file.stat().st_size:
+            outcome += f" (more in {log_file})"
         before = "done before: " if run_dir.name in self.skipped else ""
         console.print_line(f"{self._number(run_dir)}  {before}{outcome} | {self.state()}")
 

@@ -41,8 +41,8 @@ def open_storage(url: str) -> RDBStorage:
             if attempt == ATTEMPTS - 1 or isinstance(error, (ImportError, ArgumentError)):
                 shown = "storage" if isinstance(error, ArgumentError) else make_url(url).render_as_string()
                 raise RuntimeError(
-                    f"{shown}: no such storage ({reason}); write storage=postgresql+psycopg://USER@HOST/NAME with "
-                    'pip install -e ".[postgres]", or leave it out'
+                    f'{shown}: no such storage ({reason}); leave storage out, or pip install -e ".[postgres]" and '
+                    "write storage=postgresql+psycopg://USER@HOST/NAME"
                 ) from error
             time.sleep(1)
     raise AssertionError

@@ -160,8 +160,8 @@ def show_data(data: dict[str, Any]) -> None:
     found = [f"{data['duplicates'][key]:,} {place}" for key, place in places.items() if data["duplicates"].get(key)]
     if found:
         note(
-            f"duplicate texts: {', '.join(found)}. All rows are kept. A text in two splits makes the second one "
-            "easier: remove it from one file if you need disjoint splits"
+            f"duplicate texts: {', '.join(found)}. All rows are kept. Texts in two splits make the "
+            "accuracy of the second one too high: remove them from your files if you need it exact"
         )
 
 

@@ -126,7 +126,8 @@ class Stopwatch(L.Callback):
     ) -> None:
         self.samples += len(batch["labels"]) * trainer.world_size
         # The sum stays on the device, so that no step waits for it.
-        self.tokens = self.tokens + batch["attention_mask"].sum() * trainer.world_size
+        tokens = batch["attention_mask"].sum() if "attention_mask" in batch else batch["input_ids"].numel()
+        self.tokens = self.tokens + tokens * trainer.world_size
 
     def on_validation_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         self.paused_at = time.perf_counter()

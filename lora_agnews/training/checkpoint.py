@@ -22,6 +22,7 @@ from lora_agnews.results.record import METRICS_FILE
 from lora_agnews.terminal import console
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+STEPS_BETWEEN_EXCHANGES = 20  # of the processes of a run: whether one of them has got a signal to stop
 
 
 class Checkpoints(Checkpoint):
@@ -40,7 +41,7 @@ class Checkpoints(Checkpoint):
         self.folder, self.every, self.identity = folder, every, identity
         self.best_score, self.saved_at = MONITOR.worst, 0
         self.random_states: Any = None  # of the checkpoint that is being resumed; see `_random_states`
-        self.stopping = False
+        self.signalled = self.stopping = False  # this process has got a signal; all processes stop
         self.handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
@@ -52,8 +53,8 @@ class Checkpoints(Checkpoint):
     def on_train_batch_end(
         self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.world_size > 1:  # all processes stop together
-            self.stopping = trainer.strategy.reduce_boolean_decision(self.stopping, all=False)
+        if trainer.world_size == 1 or trainer.global_step % STEPS_BETWEEN_EXCHANGES == 0:
+            self._decide_to_stop(trainer)
         if not self.stopping and trainer.global_step - self.saved_at < self.every:
             return
         done, validated_every = batch_idx + 1, int(trainer.val_check_batch or 1)
@@ -69,6 +70,7 @@ class Checkpoints(Checkpoint):
         if MONITOR.is_better(score, self.best_score):
             self.best_score = score
             self._save(trainer, BEST)
+        self._decide_to_stop(trainer)
         if not trainer.should_stop and not self._reached_max_steps(trainer):
             self._save_last(trainer)
 
@@ -76,6 +78,7 @@ class Checkpoints(Checkpoint):
         self._restore_handlers()
 
     def on_train_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        self._decide_to_stop(trainer)
         if self._reached_max_steps(trainer):  # Lightning skips a fit that resumes here
             self._save_last(trainer)
         self._restore_handlers()
@@ -94,6 +97,10 @@ class Checkpoints(Checkpoint):
         # Version 0.1 called it best_accuracy.
         self.best_score = checkpoint["best_score"] if "best_score" in checkpoint else checkpoint["best_accuracy"]
         self.saved_at = checkpoint["global_step"]
+
+    def _decide_to_stop(self, trainer: L.Trainer) -> None:
+        """All processes stop together if one of them has got a signal. With several, each waits for the others here."""
+        self.stopping = trainer.strategy.reduce_boolean_decision(self.signalled, all=False)
 
     def _reached_max_steps(self, trainer: L.Trainer) -> bool:
         return trainer.global_step == trainer.max_steps
@@ -118,10 +125,10 @@ class Checkpoints(Checkpoint):
         trainer.strategy.barrier(name)
 
     def _on_signal(self, number: int, frame: Any) -> None:
-        if self.stopping:
+        if self.signalled:
             self._restore_handlers()
             raise KeyboardInterrupt
-        self.stopping = True
+        self.signalled = True
         console.note("stopping after the next step, with a checkpoint; the same signal again stops at once")
 
     def _restore_handlers(self) -> None:
@@ -212,6 +219,6 @@ def read_checkpoint(path: Path, identity: dict[str, str]) -> dict[str, Any]:
         raise UserError(f"{path}: damaged, or not a checkpoint of this program ({reason}){remedy}") from error
     for key, value in identity.items():
         if found.get(key) != value:
-            difference = f"with {key} {found.get(key)}, this one has {value}"
-            raise UserError(f"{path}: belongs to another run, {difference}{remedy}")
+            difference = f"its {key} is {found.get(key)}, that of this run {value}"
+            raise UserError(f"{path}: was written by another run: {difference}{remedy}")
     return checkpoint

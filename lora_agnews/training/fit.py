@@ -16,8 +16,8 @@ from lora_agnews.model.build import (
     AUTOCAST_DTYPES,
     build_model,
     cast_frozen_layers,
-    keep_first_token_in_last_layer,
     load_tokenizer,
+    speed_up_encoder,
 )
 from lora_agnews.model.encoder import Encoder
 from lora_agnews.model.lora import LoraSpec, predict_budget
@@ -81,7 +81,7 @@ def fit(parts: Parts, trainer: L.Trainer, checkpoint: Path | None, compile_model
     """
     if trainer.precision in AUTOCAST_DTYPES:
         cast_frozen_layers(AUTOCAST_DTYPES[Precision(trainer.precision)], parts.model)
-    keep_first_token_in_last_layer(parts.model, parts.architecture)
+    speed_up_encoder(parts.model, parts.architecture)
     if compile_model:
         parts.model.compile(dynamic=True)  # in place, so that the names in checkpoints stay
     trainer.fit(parts.task, parts.data, ckpt_path=checkpoint, weights_only=True)

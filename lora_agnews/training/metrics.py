@@ -38,8 +38,8 @@ class ClassificationMetrics(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.criterion = nn.CrossEntropyLoss()
-        # The NaN check synchronises with the GPU at every update, so it is disabled. Without it, torchmetrics 1.9
-        # ignores weights: the mean loss of a batch is repeated for each of its rows instead.
+        # The NaN check synchronises with the GPU at every update, so it is disabled. Without the check, torchmetrics
+        # 1.9 ignores weights: the mean loss of a batch is repeated for each of its rows instead.
         self.loss = MeanMetric(nan_strategy="disable")
         self.metrics = MetricCollection(
             {

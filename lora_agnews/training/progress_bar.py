@@ -26,6 +26,7 @@ class ProgressBar(LightningProgressBar):
         self.tasks: dict[str, TaskID] = {}
         self.totals: dict[str, int] = {}
         self.refreshed_at = 0.0
+        self.metric = ""  # of the last validation, in words
 
     def disable(self) -> None:
         self.enabled = False
@@ -40,9 +41,7 @@ class ProgressBar(LightningProgressBar):
     def on_train_batch_end(
         self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        accuracy = trainer.callback_metrics.get(MONITOR.key)
-        shown = "" if accuracy is None else f"{MONITOR.label} {accuracy:.4f}"
-        self._update("train", trainer.global_step, description=_epoch(trainer), metric=shown)
+        self._update("train", trainer.global_step, description=_epoch(trainer), metric=self.metric)
 
     def on_validation_batch_end(
         self,
@@ -68,6 +67,8 @@ class ProgressBar(LightningProgressBar):
 
     def on_validation_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         self._remove("Validation")
+        if MONITOR.key in trainer.callback_metrics:
+            self.metric = f"{MONITOR.label} {float(trainer.callback_metrics[MONITOR.key]):.4f}"
 
     def on_train_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         self._remove("train")

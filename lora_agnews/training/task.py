@@ -15,7 +15,7 @@ from lora_agnews.training.optimizers import build_optimizer, build_schedule
 
 
 class LoRAClassifier(L.LightningModule):
-    """Trains what `model` leaves trainable. Batches: input_ids, attention_mask (B, T) int64, labels (B,) int64."""
+    """Trains what `model` leaves trainable. Batches: `data.batches.Batch`."""
 
     strict_loading = False  # checkpoints contain only what is trained; on_load_checkpoint checks that it is complete
 
@@ -41,9 +41,9 @@ class LoRAClassifier(L.LightningModule):
         self.best: dict[str, float] = {}  # metrics of the best validation so far
         self.best_confusion: list[list[int]] = []
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Return the logits (B, 4)."""
-        logits: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+        logits: Tensor = self.model(input_ids=batch["input_ids"], attention_mask=batch.get("attention_mask")).logits
         return logits
 
     def on_fit_start(self) -> None:
@@ -70,7 +70,7 @@ class LoRAClassifier(L.LightningModule):
             raise BudgetExceeded(f"the optimizer holds {held:,} parameters; the limit is {self.budget.limit:,}")
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        loss: Tensor = self.train_criterion(self(batch["input_ids"], batch["attention_mask"]), batch["labels"])
+        loss: Tensor = self.train_criterion(self(batch), batch["labels"])
         self.running_loss.update(loss, len(batch["labels"]))
         if "weight" in batch:
             loss = loss * batch["weight"]
@@ -102,7 +102,7 @@ class LoRAClassifier(L.LightningModule):
         self._log_metrics("test")
 
     def _evaluate(self, batch: dict[str, Tensor]) -> None:
-        self.metrics.update(self(batch["input_ids"], batch["attention_mask"]), batch["labels"])
+        self.metrics.update(self(batch), batch["labels"])
 
     def _log_metrics(self, split: str) -> dict[str, float]:
         metrics = self.metrics.compute(split)

@@ -48,7 +48,7 @@ def build_trainer(
     callbacks.append(ProgressBar())
     if config.early_stopping_patience:
         patience = config.early_stopping_patience
-        # With False it looks at every validation. Left to itself, it would take an interval of one batch for one epoch.
+        # False: check after every validation. Lightning would check once per epoch if every batch is validated.
         early = EarlyStopping(MONITOR.key, mode=MONITOR.mode, patience=patience, check_on_train_epoch_end=False)
         callbacks.append(early)
     trainer = L.Trainer(
@@ -81,7 +81,7 @@ def build_trainer(
 def steps_between_logs(batches: int) -> int:
     """Return the interval for an epoch of this many batches: enough points for a curve, at most every second step.
 
-    At every step it would leave no step at which a checkpoint can be resumed exactly; see `Checkpoints`.
+    Logging at every step would leave no step at which a checkpoint can be resumed exactly; see `Checkpoints`.
     """
     return min(MAX_STEPS_BETWEEN_LOGS, max(2, batches // LOG_POINTS_PER_EPOCH))
 

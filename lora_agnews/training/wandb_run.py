@@ -59,7 +59,7 @@ def log_leaderboard(folder: Path, mode: str, project: str, table: list[list[Any]
 
 
 def _available_mode(mode: str) -> WandbMode:
-    """Return online, offline or disabled: what can be had of what `mode` asks for."""
+    """Return online, offline or disabled: `mode`, or what is available of it."""
     wanted, environment = WandbMode(mode), os.environ.get("WANDB_MODE")
     auto = wanted == WandbMode.AUTO
     if wanted == WandbMode.DISABLED or (auto and environment == WandbMode.DISABLED):

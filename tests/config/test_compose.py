@@ -78,6 +78,7 @@ def test_every_shipped_choice_composes_and_validates(overrides: str) -> None:
         (["lora.rr=1"], r"there is no key lora\.rr \(did you mean lora\.r\?\)"),
         (["dir="], "dir=''"),
         (["dir=/dev/null/x"], "dir=/dev/null/x: /dev/null is not a directory in which files can be written"),
+        (["trainer.devices=2"], "trainer.devices=2: a run of a sweep uses one device"),
         (["lora.r=1,2"], r"lora\.r=1,2: a study varies the keys of its space.* python train\.py -m lora\.r=1,2"),
     ],
     ids=str,

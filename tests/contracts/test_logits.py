@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from lora_agnews.budget import trainable_parameters
 from lora_agnews.model.adapter import load_adapter, save_adapter
 from lora_agnews.model.architecture import FAMILIES, parse_architecture
-from lora_agnews.model.build import adapt, build_model, cast_frozen_layers, keep_first_token_in_last_layer, load_base
+from lora_agnews.model.build import adapt, build_model, cast_frozen_layers, load_base, speed_up_encoder
 from lora_agnews.model.encoder import find_encoder
 from tests.commands import run_python
 from tests.models import OPTIONS, TINY, Change, MakeLora, config_of, in_names_of, perturb, some_batch
@@ -37,9 +37,29 @@ def test_a_last_layer_of_one_token_gives_the_same_logits_and_gradients(family: s
         model.zero_grad()
         output.loss.backward()
         found.append((output.logits, {name: part.grad for name, part in trainable_parameters(model).items()}))
-        keep_first_token_in_last_layer(model, shape)
+        speed_up_encoder(model, shape)
     assert seen == [(3, 9, 16), (3, 1, 16)]
     torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_encoder_gets_a_mask_that_it_need_not_look_at(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The logits are bit-identical to those with transformers' own masks, which wait for the GPU in `all`."""
+    config = config_of(family, 16, 2)
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    faster, shape = copy.deepcopy(model), parse_architecture("it", config.to_dict())
+    speed_up_encoder(faster, shape)
+    norm = model.get_submodule(shape.last_attention_norm)
+    norm.register_forward_pre_hook(lambda _, inputs: (inputs[0][:, :1],))
+    ids, mask = torch.randint(5, 50, (3, 9)), torch.ones(3, 9, dtype=torch.long)
+    mask[0, 4:] = 0
+    with torch.no_grad():
+        padded, full = model(input_ids=ids, attention_mask=mask).logits, model(input_ids=ids).logits
+        for name in ("all", "__bool__", "item"):
+            monkeypatch.setattr(torch.Tensor, name, lambda *_: pytest.fail("transformers looked at the mask"))
+        assert faster(input_ids=ids, attention_mask=mask).logits.tolist() == padded.tolist()
+        assert faster(input_ids=ids, attention_mask=None).logits.tolist() == full.tolist()
 
 
 @pytest.mark.parametrize("change", OPTIONS, ids=str)

@@ -62,7 +62,7 @@ def test_a_group_that_was_given_is_kept(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_run_on_several_devices_is_no_point_of_a_sweep(tmp_path: Path) -> None:
     result = run_point(compose_config(["model=tiny", "trainer.devices=2"]), tmp_path, "group")
     assert result.status == "failed"
-    assert "workers=2" in str(result.error)
+    assert "workers=N" in str(result.error)
 
 
 def test_a_point_on_which_another_process_works_is_left_to_it(tmp_path: Path) -> None:

@@ -50,10 +50,11 @@ def test_each_finished_run_is_one_line_with_its_outcome_and_the_state(
         "r=4-cccccc": outcome(Status.FAILED, error="no weights\nsecond line"),
         "r=8-dddddd": outcome(Status.OVER_BUDGET, error="12 too many"),
     }
-    progress = SweepProgress(tmp_path, 5)
+    progress, failed = SweepProgress(tmp_path, 5), tmp_path / "r=4-cccccc" / "train.log"
+    failed.parent.mkdir(exist_ok=True)
+    failed.write_text("a traceback")
     for name in outcomes:
         progress.run(CONFIG, tmp_path / name)
-    failed = tmp_path / "r=4-cccccc" / "train.log"
     best = "best 0.7500 r=1"
     assert capfd.readouterr().out.splitlines() == [
         f"[1/5] r=1-aaaaaa  finished, val accuracy 0.7500, 8 s | 1/5 done | {best} | about 34 s left",

@@ -62,7 +62,7 @@ def test_the_stopwatch_of_a_continued_run_continues(monkeypatch: pytest.MonkeyPa
     seconds = iter([0.0, 4.0, 100.0, 106.0])
     monkeypatch.setattr(callbacks, "time", SimpleNamespace(perf_counter=lambda: next(seconds)))
     first, second, trainer = Stopwatch(0.0, 0.0), Stopwatch(0.0, 0.0), SimpleNamespace(world_size=1, strategy=ON_CPU)
-    batch = {"labels": torch.zeros(4), "attention_mask": torch.ones(4, 3)}
+    batch = {"labels": torch.zeros(4), "input_ids": torch.ones(4, 3)}
     first.on_train_start(trainer, None)  # type: ignore[arg-type]
     first.on_train_batch_end(trainer, None, None, batch, 0)  # type: ignore[arg-type]
     second.load_state_dict(first.state_dict())
