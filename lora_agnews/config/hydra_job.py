@@ -1,9 +1,11 @@
 """What train.py asks of Hydra: resolvers that name the directories, and the job that Hydra is running."""
 
 import copy
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,18 @@ def _resolve_run_dir(resume: str | None, new: str) -> str:
     return str(find_run(resume)[0]) if resume else new
 
 
+def _resolve_start(devices: int) -> str:
+    """`${start:DEVICES}`: the time, or what the processes of a run that srun starts together have in common.
+
+    Raises: UserError, under torchrun, whose processes have no such thing in common.
+    """
+    if devices > 1 and "SLURM_STEP_ID" in os.environ and int(os.environ.get("SLURM_NTASKS", 1)) > 1:
+        return f"slurm{os.environ['SLURM_JOB_ID']}.{os.environ['SLURM_STEP_ID']}"
+    if devices > 1 and "TORCHELASTIC_RUN_ID" in os.environ:
+        raise UserError("torchrun starts several processes, which need one directory; add hydra.run.dir=runs/NAME")
+    return f"{datetime.now():%Y%m%d-%H%M%S-%f}"
+
+
 def _resolve_run_name(*keys: str, _root_: DictConfig) -> str:
     """`${run_name:KEY,...}`: the name of a run in a multirun that varies these keys; see `name_run`."""
     values = copy.deepcopy(_root_)
@@ -84,3 +98,4 @@ def _resolve_help(_root_: DictConfig) -> str:
 OmegaConf.register_new_resolver("help", _resolve_help)
 OmegaConf.register_new_resolver("run_dir", _resolve_run_dir)
 OmegaConf.register_new_resolver("run_name", _resolve_run_name)
+OmegaConf.register_new_resolver("start", _resolve_start, use_cache=True)

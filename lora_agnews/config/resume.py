@@ -36,11 +36,11 @@ def resumed_config(resume: str, overrides: Sequence[str]) -> TrainConfig:
     Raises: UserError, naming the first override that would change something else.
     """
     run_dir, _ = find_run(resume)
+    saved = load_config_file(run_dir / "config.yaml")
     for override in overrides:
         # Lightning starts the worker processes of a run with hydra.run.dir=... of the first process
-        if override.lstrip("+~").startswith("hydra") and not is_worker_rank():
+        if override.lstrip("+~").startswith("hydra") and not is_worker_rank(saved.trainer.devices):
             raise UserError(f"{override}: a run that is continued stays where it is; leave it out")
-    saved = load_config_file(run_dir / "config.yaml")
     configs = (compose_config(overrides), compose_config([]), saved)
     wanted, default, began = ({key: value for key, _, value in config_keys(config)} for config in configs)
     named = set[str]()

@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import tempfile
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import transformers
 from transformers import PreTrainedTokenizerBase
 
+from lora_agnews.files.locks import LOCK_FILE, file_lock
 from lora_agnews.terminal import console
 
 ROWS_PER_CALL = 1000  # the fast tokenizer works in parallel within a call
@@ -35,22 +37,28 @@ class Tokens:
 def load_tokens(texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int, cache_dir: Path) -> Tokens:
     """Return the tokens from the cache, memory-mapped, or tokenise the texts and store them there.
 
-    An entry belongs to one set of texts, tokenizer files and maximum length. Several processes may call this at once:
-    an entry appears complete or not at all. A damaged entry is computed again, with a note.
+    An entry belongs to one set of texts, tokenizer files and maximum length. It appears complete or not at all. If
+    several processes call this at once, one tokenises and the others wait. A damaged entry is computed again, with a
+    note.
     """
     entry = cache_dir / "tokens" / _key(texts, tokenizer, max_length)
-    try:
-        if entry.exists():
-            return _read(entry, len(texts))
-    except (OSError, EOFError, ValueError) as error:
-        console.note(f"{entry} is damaged ({error}): tokenising again")
-        shutil.rmtree(entry, ignore_errors=True)
-    tokens = tokenise(texts, tokenizer, max_length)
-    try:
-        _write(tokens, entry)
-    except OSError as error:
-        console.note(f"data.cache_dir={cache_dir}: the tokens can't be kept there ({error.strerror})")
-    return tokens
+    with ExitStack() as stack:
+        if not entry.exists():
+            with suppress(OSError):  # `_write` reports a directory that can't be written
+                entry.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(file_lock(entry.parent / LOCK_FILE))
+        try:
+            if entry.exists():
+                return _read(entry, len(texts))
+        except (OSError, EOFError, ValueError) as error:
+            console.note(f"{entry} is damaged ({error}): tokenising again")
+            shutil.rmtree(entry, ignore_errors=True)
+        tokens = tokenise(texts, tokenizer, max_length)
+        try:
+            _write(tokens, entry)
+        except OSError as error:
+            console.note(f"data.cache_dir={cache_dir}: the tokens can't be kept there ({error.strerror})")
+        return tokens
 
 
 def tokenise(texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int, bar: bool = True) -> Tokens:

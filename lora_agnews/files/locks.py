@@ -14,11 +14,12 @@ from filelock import FileLock, Timeout
 from lora_agnews.errors import RunLocked
 
 LOCK_FILE = ".lock"
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # in the order in which Lightning reads them
 
 
-def is_worker_rank() -> bool:
-    """Whether Lightning started this process for a further device of a run. Only the first process writes files."""
-    return int(os.environ.get("LOCAL_RANK", 0)) > 0
+def is_worker_rank(devices: int) -> bool:
+    """Whether this is not the first process of a run on several devices. Only the first one writes files."""
+    return devices > 1 and int(next((os.environ[name] for name in RANKS if name in os.environ), 0)) > 0
 
 
 @contextmanager

@@ -27,7 +27,7 @@ def run(config: TrainConfig, run_dir: Path, should_prune: "ShouldPrune | None" =
     `should_prune` is called after each validation; returning True stops the run.
     Raises: UserError, with nothing recorded, if a value or a file can't be used; KeyboardInterrupt, after recording.
     """
-    if is_worker_rank():
+    if is_worker_rank(config.trainer.devices):
         return _run_as_worker(config, run_dir)
     with run_lock(run_dir):
         previous = RunResult.load_if_any(run_dir)

@@ -73,7 +73,7 @@ def build_trainer(
     if trainer.world_size != config.devices:
         raise RuntimeError(
             f"trainer.devices={config.devices}, but this run has {trainer.world_size} process(es). In a Slurm job, "
-            f"start one task per device: srun --ntasks={config.devices} python train.py ..."
+            f"start one task per device: srun --ntasks-per-node={config.devices} python train.py ..."
         )
     return trainer
 

@@ -48,6 +48,20 @@ def test_a_new_run_is_named_after_model_rank_seed_and_time(monkeypatch: pytest.M
     assert values.hydra.run.dir.startswith("runs/tiny-r3-seed7-2")
 
 
+def test_the_processes_of_one_srun_name_the_same_new_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("SLURM_JOB_ID", "12"), ("SLURM_STEP_ID", "3"), ("SLURM_NTASKS", "2")):
+        monkeypatch.setenv(name, value)
+    assert hydra_values(monkeypatch, "trainer.devices=2", "model=tiny").hydra.run.dir.endswith("-slurm12.3")
+    assert "slurm" not in hydra_values(monkeypatch, "model=tiny").hydra.run.dir, "tasks with a run each"
+
+
+def test_torchrun_needs_a_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    with pytest.raises(Exception, match=r"add hydra\.run\.dir=runs/NAME"):
+        _ = hydra_values(monkeypatch, "trainer.devices=2", "model=tiny").hydra.run.dir
+    assert hydra_values(monkeypatch, "trainer.devices=2", "hydra.run.dir=x").hydra.run.dir == "x"
+
+
 def test_a_continued_run_has_its_own_directory_however_it_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,11 +34,14 @@ LOAD_TOGETHER = """
 import sys, time
 from pathlib import Path
 from transformers import AutoTokenizer
+from lora_agnews.data import tokens as module
 from lora_agnews.data.tokens import load_tokens
+made, original = [], module.tokenise
+module.tokenise = lambda *arguments: (made.append(1), time.sleep(1), original(*arguments))[2]
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
 texts = [f"row {i} of all" for i in range(3000)]
 tokens = load_tokens(texts, tokenizer, 16, Path(sys.argv[2]))
-print(len(tokens), tokens.flat.sum())
+print(len(made), len(tokens), tokens.flat.sum())
 """
 
 
@@ -52,7 +55,7 @@ def test_tokens_are_computed_once_and_then_read_from_the_cache(
     assert not found.flat.flags.writeable
     assert np.array_equal(found.flat, made.flat)
     assert np.array_equal(found.offsets, made.offsets)
-    assert len(list((tmp_path / "tokens").iterdir())) == 1
+    assert len(list((tmp_path / "tokens").glob("[!.]*"))) == 1
 
 
 def test_other_texts_lengths_and_tokenizers_are_other_entries(
@@ -73,7 +76,7 @@ def test_other_texts_lengths_and_tokenizers_are_other_entries(
         expected = tokenise(texts, by, length)
         assert np.array_equal(load_tokens(texts, by, length, tmp_path).flat, expected.flat)
         assert np.array_equal(load_tokens(texts, by, length, tmp_path).flat, expected.flat)
-    assert len(list((tmp_path / "tokens").iterdir())) == 8
+    assert len(list((tmp_path / "tokens").glob("[!.]*"))) == 8
 
 
 def cut(path: Path) -> None:
@@ -96,7 +99,7 @@ def test_a_damaged_entry_is_computed_again_with_one_note(
     name: str,
 ) -> None:
     made = load_tokens(TEXTS, tokenizer, 16, tmp_path)
-    (entry,) = (tmp_path / "tokens").iterdir()
+    (entry,) = (tmp_path / "tokens").glob("[!.]*")
     capfd.readouterr()
     damage(entry / name)
     assert np.array_equal(load_tokens(TEXTS, tokenizer, 16, tmp_path).flat, made.flat)
@@ -113,13 +116,15 @@ def test_a_cache_that_cannot_be_written_gives_a_note_and_the_tokens(
     assert "can't be kept there (Not a directory)" in capfd.readouterr().err
 
 
-def test_several_processes_write_one_entry(tmp_path: Path) -> None:
+def test_of_several_processes_one_tokenises_and_the_others_wait(tmp_path: Path) -> None:
     arguments = ["-c", LOAD_TOGETHER, str(find_encoder("tiny", None).folder), str(tmp_path)]
     with ThreadPoolExecutor(3) as pool:
         done = list(pool.map(lambda _: run_python(*arguments), range(3)))
     assert [each.returncode for each in done] == [0] * 3, done
-    assert len({each.stdout for each in done}) == 1
-    (entry,) = (tmp_path / "tokens").iterdir()
+    made, *found = zip(*(each.stdout.split() for each in done), strict=True)
+    assert sorted(made) == ["0", "0", "1"], "one process tokenises, the others wait for it"
+    assert [len(set(values)) for values in found] == [1, 1]
+    (entry,) = (tmp_path / "tokens").glob("[!.]*")
     assert sorted(path.name for path in entry.iterdir()) == ["blake2b", "flat.npy", "offsets.npy"]
 
 

@@ -1,5 +1,8 @@
 """Several devices give the result of one."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from lora_agnews.results.record import RunResult
-from tests.commands import run_python
+from tests.commands import CACHE, ROOT, run_python
 from tests.files_of_rows import write_labelled
 
 
@@ -30,3 +33,33 @@ def test_two_processes_give_the_result_of_one(tmp_path: Path) -> None:
     assert two.metrics == pytest.approx(one.metrics, abs=2e-5)
     torch.testing.assert_close(adapter, expected, rtol=1e-4, atol=1e-5)
     assert two.confusion == one.confusion
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["srun", "torchrun"])
+def test_processes_that_a_launcher_starts_share_one_run(tmp_path: Path, launcher: str) -> None:
+    """Two processes at the same time, with the variables that srun or torchrun sets for them."""
+    write_labelled(tmp_path / "few.csv", 53)
+    values = [f"data.train_file={tmp_path}/few.csv", "model=tiny", "data.max_length=12", "trainer.max_epochs=1"]
+    values += ["trainer.precision=32-true", "trainer.accelerator=cpu", "logger.wandb=disabled", "trainer.devices=2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": CACHE, "PYTHONPATH": str(ROOT)}
+    if launcher == "torchrun":
+        values += ["hydra.run.dir=runs/mine"]
+        environment |= {"TORCHELASTIC_RUN_ID": "none", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29555"}
+        environment |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"}
+        ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+    else:
+        environment |= {"SLURM_JOB_ID": "29556", "SLURM_STEP_ID": "0", "SLURM_NTASKS": "2", "SLURM_JOB_NAME": "train"}
+        environment |= {"SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1", "SLURM_NODELIST": "127.0.0.1"}
+        ranks = [{"SLURM_PROCID": str(r), "SLURM_LOCALID": str(r), "SLURM_NODEID": "0"} for r in range(2)]
+    command = [sys.executable, str(ROOT / "train.py"), *values]
+    processes = [
+        subprocess.Popen(command, cwd=tmp_path, env=environment | rank, stdout=subprocess.PIPE, text=True)
+        for rank in ranks
+    ]
+    outputs = [process.communicate(timeout=200)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert ["Trainable parameters of" in output for output in outputs] == [True, False]
+    (run_dir,) = (tmp_path / "runs").iterdir()
+    assert run_dir.name.endswith("-slurm29556.0" if launcher == "srun" else "mine")
+    assert RunResult.load(run_dir).status == "finished"

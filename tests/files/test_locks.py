@@ -1,6 +1,5 @@
 """Locks between processes: released by a kill, not created by reading."""
 
-import os
 import subprocess
 import sys
 import time
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lora_agnews.errors import RunLocked
-from lora_agnews.files.locks import LOCK_FILE, file_lock, is_locked, is_worker_rank, run_lock
+from lora_agnews.files.locks import LOCK_FILE, RANKS, file_lock, is_locked, is_worker_rank, run_lock
 from tests.commands import ROOT
 
 OWNER = """
@@ -85,11 +84,24 @@ def test_the_lock_of_a_file_is_waited_for_and_may_be_released_early(tmp_path: Pa
         assert float(other.stdout.readline()) >= released
 
 
-@pytest.mark.parametrize(("rank", "expected"), [(None, False), ("0", False), ("1", True)])
-def test_only_processes_of_further_devices_are_worker_ranks(
-    monkeypatch: pytest.MonkeyPatch, rank: str | None, expected: bool
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, False),
+        ({"LOCAL_RANK": "0"}, False),
+        ({"LOCAL_RANK": "1"}, True),
+        ({"RANK": "2", "LOCAL_RANK": "0"}, True),
+        ({"RANK": "0", "LOCAL_RANK": "1"}, False),
+        ({"SLURM_PROCID": "1"}, True),
+    ],
+    ids=str,
+)
+def test_only_the_first_process_of_a_run_is_no_worker_rank(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: bool
 ) -> None:
-    monkeypatch.delenv("LOCAL_RANK", raising=False)
-    if rank is not None:
-        monkeypatch.setitem(os.environ, "LOCAL_RANK", rank)
-    assert is_worker_rank() is expected
+    for name in RANKS:
+        monkeypatch.delenv(name, raising=False)
+    for name, rank in variables.items():
+        monkeypatch.setenv(name, rank)
+    assert is_worker_rank(2) is expected
+    assert not is_worker_rank(1), "a run on one device has one process, also in a job of several tasks"

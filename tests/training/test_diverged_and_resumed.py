@@ -56,7 +56,7 @@ def test_fewer_processes_than_devices_are_refused(tmp_path: Path, monkeypatch: p
     config = copy.deepcopy(compose_config(["model=tiny", "trainer.accelerator=cpu", "trainer.precision=32-true"]))
     monkeypatch.setattr(trainer_module.L.Trainer, "world_size", 1)
     config.trainer.devices = 2
-    with pytest.raises(RuntimeError, match=r"trainer\.devices=2, but this run has 1 process.*srun --ntasks=2"):
+    with pytest.raises(RuntimeError, match=r"trainer\.devices=2, but this run has 1 process.*srun --ntasks-per-node=2"):
         trainer_module.build_trainer(config.trainer, tmp_path, 5, [], {}, None, None)  # type: ignore[arg-type]
 
 

@@ -67,7 +67,7 @@ def test_a_worker_rank_leaves_no_files_and_logs_nowhere(tmp_path: Path, monkeypa
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setattr("lora_agnews.training.run._run", inner)
     monkeypatch.setattr("lora_agnews.terminal.console.silence", lambda: None)
-    run(compose_config(BEGAN), tmp_path)
+    run(compose_config([*BEGAN, "trainer.devices=2"]), tmp_path)
     ((wandb, folder, checkpoints),) = seen
     assert wandb == "disabled"
     assert folder != tmp_path
