@@ -26,7 +26,7 @@ MAY_IMPORT = {  # unit -> units that it may import, from the lowest to the highe
     "config": "errors budget files",
     "results": "errors labels budget files config",
     "terminal": "errors labels budget config results",
-    "data": "errors labels hub terminal",
+    "data": "errors labels files hub terminal",
     "model": "errors labels budget hub config",
     "training": "errors labels budget files config results terminal data model",
     "sweeps": "errors budget files config results terminal model training",

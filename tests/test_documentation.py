@@ -88,7 +88,11 @@ def test_every_command_of_the_documentation_runs_or_is_valid(page: Path, places:
     for words in commands(page):
         words = [re.sub(r"RUN_DIR2?", lambda found: places[found[0]], word) for word in words]
         match words:
-            case ["python", "train.py", *arguments]:
+            case (
+                ["python", "train.py", *arguments]
+                | ["srun", _, "python", "train.py", *arguments]
+                | ["torchrun", _, "train.py", *arguments]
+            ):
                 check_train(arguments)
             case ["python", "sweep.py", *arguments]:
                 compose_study([word for word in arguments if word != "--plan"])
