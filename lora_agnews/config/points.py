@@ -1,12 +1,15 @@
 """The points of a sweep: every combination of the values that vary, and the name of a run among them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from math import prod
 from typing import Any
 
+from hydra import compose
 from hydra.core.override_parser.types import Override
+from omegaconf import open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
 
 from lora_agnews.config.compose import compose_typed, hydra_initialized
 from lora_agnews.config.keys import ALIASES
@@ -23,22 +26,32 @@ def expand_points(overrides: Sequence[str]) -> Points:
 
     Raises: UserError, as `compose_config`, and for a sweep that is not a list of values.
     """
+    points = []
     with hydra_initialized():
-        parsed = parse_overrides(overrides, multirun=True)
-        swept = [override for override in parsed if override.is_sweep_override()]
-        for override in swept:
-            if not has_listed_values(override):
-                raise UserError(f"{override.input_line}: only lists of values such as 1,2,4 can be counted")
-        fixed = [override.input_line or "" for override in parsed if override not in swept]
-        keys = [override.get_key_element() for override in swept]
-        points = []
-        for values in product(*(list(override.sweep_string_iterator()) for override in swept)):
-            line = [*fixed, *(f"{key}={value}" for key, value in zip(keys, values, strict=True))]
+        for values, line in _lines(overrides):
             config = compose_typed(line)
             found = {key: value for key, _, value in config_keys(config)}
-            typed = (found.get(ALIASES.get(key, key), value) for key, value in zip(keys, values, strict=True))
-            points.append((dict(zip(keys, typed, strict=True)), config))
+            points.append(({key: found.get(ALIASES.get(key, key), value) for key, value in values.items()}, config))
     return points
+
+
+def directories(overrides: Sequence[str], hydra_overrides: Sequence[str]) -> Iterator[tuple[str, TrainConfig]]:
+    """Yield the directory of each point of a multirun, as hydra.sweep.subdir names it, and its configuration.
+
+    Yields nothing for a sweep whose values Hydra's sweeper draws, or for a name that only a running job knows.
+    """
+    with hydra_initialized():
+        if varying_keys(overrides)[1] is None:
+            return
+        for number, (_, line) in enumerate(_lines(overrides)):
+            values = compose("train", [*line, *hydra_overrides], return_hydra_config=True)
+            with open_dict(values), read_write(values):
+                values.hydra.job.num = number
+            try:
+                name = str(values.hydra.sweep.subdir)
+            except OmegaConfBaseException:
+                return
+            yield name, compose_typed(line)
 
 
 def varying_keys(overrides: Sequence[str]) -> tuple[list[str], int | None]:
@@ -55,3 +68,17 @@ def name_run(config: TrainConfig, varying: dict[str, Any]) -> str:
     parts = [f"{key.rpartition('.')[2]}={to_override(value)}" for key, value in varying.items()]
     name = re.sub(r"[^\w.,=+-]", "_", ",".join(parts))[:100]
     return f"{name or 'run'}-{config_hash(config.to_dict())[:6]}"
+
+
+def _lines(overrides: Sequence[str]) -> Iterator[tuple[dict[str, str], list[str]]]:
+    """Yield each combination of the values that vary, as they are typed, and its command line."""
+    parsed = parse_overrides(overrides, multirun=True)
+    swept = [override for override in parsed if override.is_sweep_override()]
+    for override in swept:
+        if not has_listed_values(override):
+            raise UserError(f"{override.input_line}: only lists of values such as 1,2,4 can be counted")
+    fixed = [override.input_line or "" for override in parsed if override not in swept]
+    keys = [override.get_key_element() for override in swept]
+    for values in product(*(list(override.sweep_string_iterator()) for override in swept)):
+        typed = {key: str(value) for key, value in zip(keys, values, strict=True)}
+        yield typed, [*fixed, *(f"{key}={value}" for key, value in typed.items())]

@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from lora_agnews.data.batches import BucketSampler, Loader, collate, evaluation_batches
-from lora_agnews.data.source import Rows, load_rows
+from lora_agnews.data.source import Rows, fingerprints, load_rows
 from lora_agnews.data.split import Overlap, overlap, stratified_split
 from lora_agnews.data.tokens import Tokens, load_tokens
 
@@ -58,7 +58,7 @@ class AGNewsDataModule(L.LightningDataModule):
             self.test_tokens = load_tokens(self.test.texts, self.tokenizer, self.max_length, self.cache_dir)
 
     def describe(self) -> dict[str, Any]:
-        """Return the number of rows per split, their origin, and the number of duplicate texts."""
+        """Return the rows per split, their origin, the number of duplicate texts, and hashes of both files."""
         assert self.train is not None
         return {
             "source": self.train.origin if self.test is None else f"{self.train.origin}, {self.test.origin}",
@@ -66,6 +66,7 @@ class AGNewsDataModule(L.LightningDataModule):
             "val": len(self.val_rows),
             "test": len(self.test) if self.test else 0,
             "duplicates": asdict(self.overlap),
+            "fingerprints": fingerprints(self.train, self.test),
         }
 
     def fingerprint(self) -> str:

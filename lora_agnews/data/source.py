@@ -1,5 +1,6 @@
 """Load AG News rows from the hub, from files or from the shipped sample, and validate them."""
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -26,6 +27,20 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+
+def fingerprints(train: Rows, test: Rows | None) -> dict[str, str | None]:
+    """Return a hash of the texts and labels of each file, in order; None for test if there is no test file."""
+    return {"train": _fingerprint(train), "test": _fingerprint(test) if test else None}
+
+
+def _fingerprint(rows: Rows) -> str:
+    found = hashlib.blake2b(digest_size=8)
+    for text in rows.texts:
+        written = text.encode()
+        found.update(len(written).to_bytes(8, "little") + written)
+    found.update(bytes(rows.labels))
+    return found.hexdigest()
 
 
 def load_rows(source: str, train_file: str | None, test_file: str | None) -> tuple[Rows, Rows | None]:

@@ -1,20 +1,24 @@
 """Hydra's callback for `train.py -m`: it names the runs, shows the progress, and ranks the runs at the end."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from lora_agnews.config.messages import quote
-from lora_agnews.config.points import varying_keys
+from lora_agnews.config.points import directories, varying_keys
 from lora_agnews.config.schema import TrainConfig
-from lora_agnews.errors import RunLocked
+from lora_agnews.errors import RunLocked, UserError
 from lora_agnews.results.monitor import MONITOR
+from lora_agnews.results.record import RunResult
 from lora_agnews.sweeps.point import run_point
 from lora_agnews.sweeps.progress import SweepProgress, conclude
+from lora_agnews.terminal.console import exit_on_error
+from lora_agnews.training.reuse import check_configuration, check_rows
 
 
 def run_in_multirun(config: TrainConfig, run_dir: Path, sweep_dir: Path) -> float | None:
@@ -37,16 +41,26 @@ class MultirunCallback(Callback):
     progress: SweepProgress
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Name each run after what varies and a hash of all values, so that the same command finds it again."""
+        """Name each run after what varies and a hash of all values, so that the same command finds it again.
+
+        A sweep that would mix runs of different rows or configurations is refused here, before its first run.
+        """
+        with exit_on_error():
+            self._start(config)
+
+    def _start(self, config: DictConfig) -> None:
         folder = Path(config.hydra.sweep.dir).expanduser()
         keys, number = varying_keys(config.hydra.overrides.task)
+        check_rows(folder)
         self.progress = SweepProgress(folder, number)
         with read_write(config), open_dict(config):
             config.hydra.sweep.dir = str(folder)
-            given = list(config.hydra.overrides.hydra)
+            given: list[str] = OmegaConf.to_container(config.hydra.overrides.hydra)  # type: ignore[assignment]
             # Hydra composes every job with these overrides.
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quote(str(folder))}")
-            if not any(line.startswith("hydra.sweep.subdir=") for line in given):
+            if any(line.startswith("hydra.sweep.subdir=") for line in given):
+                _check_directories(folder, config.hydra.overrides.task, given)
+            else:
                 config.hydra.overrides.hydra.append(f"hydra.sweep.subdir='${{run_name:{','.join(keys)}}}'")
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -61,3 +75,21 @@ class MultirunCallback(Callback):
         """Rank the runs and exit. Hydra returns no status for a multirun, and swallows every other exception here."""
         _, status = conclude(Path(config.hydra.sweep.dir))
         raise SystemExit(status)
+
+
+def _check_directories(folder: Path, overrides: Sequence[str], hydra_overrides: Sequence[str]) -> None:
+    """Check directories that the user names with hydra.sweep.subdir.
+
+    Raises: UserError, if two points would share one, or if one has the run of another configuration.
+    """
+    taken: dict[str, TrainConfig] = {}
+    for name, config in directories(overrides, hydra_overrides):
+        if name in taken:
+            raise UserError(
+                f"hydra.sweep.subdir: several points of the sweep would share the directory {name}; leave it out, or "
+                "name every key that varies in it"
+            )
+        taken[name] = config
+        found = RunResult.load_if_any(folder / name)
+        if found:
+            check_configuration(folder / name, found, config)

@@ -10,6 +10,7 @@ from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import RunLocked, UserError
 from lora_agnews.results.record import RunResult, Status
 from lora_agnews.terminal import console
+from lora_agnews.training.reuse import check_configuration
 from lora_agnews.training.run import run
 
 if TYPE_CHECKING:
@@ -24,10 +25,13 @@ def is_done(result: RunResult | None) -> bool:
 def run_point(config: TrainConfig, run_dir: Path, group: str, should_prune: "ShouldPrune | None" = None) -> RunResult:
     """Do what is left to do of a point, in the W&B group of its sweep. Every failure is recorded, not raised.
 
-    Raises: KeyboardInterrupt, after recording; RunLocked, if another process is working on the run.
+    Raises: KeyboardInterrupt, after recording; RunLocked, if another process is working on the run; UserError, if the
+    directory has the run of another configuration.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     previous = RunResult.load_if_any(run_dir)
+    if previous:
+        check_configuration(run_dir, previous, config)
     if previous and is_done(previous):
         return previous
     config.logger.group = config.logger.group or group

@@ -16,12 +16,19 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from lora_agnews.config.messages import resume_override
 from lora_agnews.config.schema import TrainConfig, config_hash
+from lora_agnews.data.datamodule import AGNewsDataModule
 from lora_agnews.errors import UserError
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.results.record import METRICS_FILE
 from lora_agnews.terminal import console
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+DIFFERENCES = {
+    "config": "another configuration",
+    "data": "other training rows",
+    "test": "other test rows",
+    "model": "other base weights",
+}
 STEPS_BETWEEN_EXCHANGES = 20  # of the processes of a run: whether one of them has got a signal to stop
 
 
@@ -182,11 +189,12 @@ def _link_or_copy(source: Path, target: Path) -> None:
     unfinished.replace(target)
 
 
-def run_identity(config: TrainConfig, data: str, weights: str) -> dict[str, str]:
-    """Return what must be the same for a checkpoint to be resumed: configuration, training data and base weights."""
+def run_identity(config: TrainConfig, data: AGNewsDataModule, weights: str) -> dict[str, str]:
+    """Return what must be the same for a checkpoint to be resumed; see DIFFERENCES."""
     values = config.to_dict()
     values["trainer"]["max_epochs"] = "may grow"
-    return {"config": config_hash(values), "data": data, "model": weights}
+    test = data.describe()["fingerprints"]["test"] or "none"
+    return {"config": config_hash(values), "data": data.fingerprint(), "test": test, "model": weights}
 
 
 def seconds_before(checkpoint: dict[str, Any]) -> float:
@@ -218,7 +226,6 @@ def read_checkpoint(path: Path, identity: dict[str, str]) -> dict[str, Any]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: damaged, or not a checkpoint of this program ({reason}){remedy}") from error
     for key, value in identity.items():
-        if found.get(key) != value:
-            difference = f"its {key} is {found.get(key)}, that of this run {value}"
-            raise UserError(f"{path}: was written by another run: {difference}{remedy}")
+        if found.get(key, value) != value:  # version 0.1 did not store the test rows
+            raise UserError(f"{path}: was written by a run with {DIFFERENCES[key]}{remedy}")
     return checkpoint

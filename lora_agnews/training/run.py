@@ -62,7 +62,7 @@ def _run(
         imported = time.perf_counter()
         parts = prepare(config, encoder)
         result.data = {"model": encoder.origin, **parts.data.describe()}
-        identity = run_identity(config, parts.data.fingerprint(), weights_id(encoder))
+        identity = run_identity(config, parts.data, weights_id(encoder))
         saved = read_checkpoint(checkpoint, identity) if checkpoint else {}
         result.seconds["earlier"] = seconds_before(saved)
         with console.best_effort():

@@ -101,7 +101,9 @@ def test_a_run_without_a_test_file_has_no_test_rows(make_data: MakeData) -> None
 
 
 def test_the_record_counts_rows_and_duplicates(make_data: MakeData, tmp_path: Path) -> None:
-    assert make_data().describe() == {
+    described = make_data().describe()
+    assert described.pop("fingerprints") != make_data(test=False).describe()["fingerprints"]
+    assert described == {
         "source": f"{tmp_path / 'train.csv'}, {tmp_path / 'test.csv'}",
         "train": 72,
         "val": 8,

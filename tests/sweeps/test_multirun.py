@@ -12,10 +12,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 import lora_agnews.config.hydra_job  # noqa: F401  # registers the resolver run_name
 from lora_agnews.config.compose import compose_config, hydra_initialized
+from lora_agnews.data.source import fingerprints, load_rows
 from lora_agnews.errors import RunLocked
 from lora_agnews.results.record import RunResult
 from lora_agnews.sweeps import multirun
 from lora_agnews.sweeps.multirun import MultirunCallback, run_in_multirun
+from tests.files_of_rows import write_labelled
 from tests.records import save_record
 
 
@@ -66,12 +68,54 @@ def test_the_name_of_a_run_does_not_change_between_versions(tmp_path: Path, monk
 
 
 def test_names_that_the_user_gave_are_kept(tmp_path: Path) -> None:
-    values = hydra_values("model=tiny", f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=mine")
+    values = hydra_values("model=tiny", f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir='r${model.lora.r}'")
     with open_dict(values):
         values.hydra.overrides.task = ["lora.r=1,2"]
     MultirunCallback().on_multirun_start(values)
-    subdirs = [line for line in values.hydra.overrides.hydra if line.startswith("hydra.sweep.subdir")]
-    assert subdirs == ["hydra.sweep.subdir=mine"]
+    given = OmegaConf.to_container(values.hydra.overrides.hydra)
+    subdirs = [line for line in given if line.startswith("hydra.sweep.subdir")]  # type: ignore[union-attr]
+    assert subdirs == ["hydra.sweep.subdir='r${model.lora.r}'"]
+
+
+@pytest.mark.parametrize("name", ["mine", "r${model.lora.r}", "r${lora.r}-s0"])
+def test_a_name_for_two_points_is_refused_before_the_first_run(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str
+) -> None:
+    values = hydra_values("model=tiny", f"hydra.sweep.dir={tmp_path / 'new'}", f"hydra.sweep.subdir='{name}'")
+    with open_dict(values):
+        values.hydra.overrides.task = ["model=tiny", "lora.r=1,2", "seed=0,1"]
+    with pytest.raises(SystemExit) as status:
+        MultirunCallback().on_multirun_start(values)
+    assert status.value.code == 2
+    assert "several points of the sweep would share the directory" in capfd.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_directory_with_the_run_of_another_configuration_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    save_record(tmp_path / "job-0", 0.9, "model=tiny", "lora.r=4")
+    values = hydra_values("model=tiny", f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir='job-${hydra.job.num}'")
+    with open_dict(values):
+        values.hydra.overrides.task = ["model=tiny", "lora.r=1,2"]
+    with pytest.raises(SystemExit):
+        MultirunCallback().on_multirun_start(values)
+    assert "has a run of another configuration, which is not overwritten" in capfd.readouterr().err
+
+
+def test_rows_that_changed_since_a_run_are_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_labelled(tmp_path / "few.csv", 53)
+    train, _ = load_rows("files", str(tmp_path / "few.csv"), None)
+    save_record(tmp_path / "sweep" / "a", 0.9, "model=tiny", f"data.train_file={tmp_path}/few.csv")
+    record = RunResult.load(tmp_path / "sweep" / "a")
+    record.data["fingerprints"] = fingerprints(train, None)
+    record.save(tmp_path / "sweep" / "a")
+    started(tmp_path / "sweep", "model=tiny", "lora.r=1,2")
+    write_labelled(tmp_path / "few.csv", 54)
+    with pytest.raises(SystemExit):
+        started(tmp_path / "sweep", "model=tiny", "lora.r=1,2")
+    error = capfd.readouterr().err
+    assert "few.csv have changed since that run. Give the sweep a new directory" in " ".join(error.split())
 
 
 def test_the_number_of_points_that_a_sweeper_draws_is_not_known(tmp_path: Path) -> None:

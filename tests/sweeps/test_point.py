@@ -6,7 +6,7 @@ import pytest
 
 from lora_agnews.config.compose import compose_config
 from lora_agnews.config.schema import TrainConfig
-from lora_agnews.errors import RunLocked
+from lora_agnews.errors import RunLocked, UserError
 from lora_agnews.files.locks import LOCK_FILE, run_lock
 from lora_agnews.results.record import RunResult
 from lora_agnews.sweeps import point
@@ -82,3 +82,10 @@ def test_the_output_of_a_run_is_suppressed_and_that_of_the_sweep_is_not(
     run_point(compose_config(["model=tiny"]), tmp_path, "group")
     console.print_line("a line of the sweep")
     assert capfd.readouterr().out == "a line of the sweep\n"
+
+
+def test_the_run_of_another_configuration_is_not_taken_for_this_point(tmp_path: Path) -> None:
+    RunResult.of(compose_config(["model=tiny", "lora.r=4"]), status="finished").save(tmp_path)
+    with pytest.raises(UserError, match=r"has a run of another configuration.*Give the sweep a new directory"):
+        run_point(compose_config(["model=tiny"]), tmp_path, "group")
+    assert RunResult.load(tmp_path).config["model"]["lora"]["r"] == 4

@@ -1,0 +1,33 @@
+"""Whether a run that exists may stand for one that is asked for: the same configuration and the same rows."""
+
+from pathlib import Path
+
+from lora_agnews.config.schema import TrainConfig, config_hash
+from lora_agnews.data.source import fingerprints, load_rows
+from lora_agnews.errors import UserError
+from lora_agnews.results.record import RESULT_FILE, RunResult
+
+NEW_DIRECTORY = "Give the sweep a new directory (hydra.sweep.dir=runs/NAME, sweep.py: dir=runs/NAME)"
+
+
+def check_configuration(run_dir: Path, found: RunResult, config: TrainConfig) -> None:
+    """Raises: UserError, if a directory contains a run of another configuration."""
+    if config_hash(found.config) != config_hash(config.to_dict()):
+        raise UserError(f"{run_dir} has a run of another configuration, which is not overwritten. {NEW_DIRECTORY}")
+
+
+def check_rows(folder: Path) -> None:
+    """Raises: UserError, if the rows of a run that a sweep would use again have changed since."""
+    known: dict[tuple[str | None, ...], dict[str, str | None]] = {}
+    for record in sorted(folder.rglob(RESULT_FILE)):
+        result = RunResult.load(record.parent)
+        then = result.data.get("fingerprints")  # version 0.1 did not store them
+        if not then:
+            continue
+        files = tuple(result.config["data"][key] for key in ("source", "train_file", "test_file"))
+        if files not in known:
+            known[files] = fingerprints(*load_rows(*files))
+        for split, value in then.items():
+            if value != known[files][split]:
+                rows = result.config["data"][f"{split}_file"] or result.config["data"]["source"]
+                raise UserError(f"{record.parent}: the rows of {rows} have changed since that run. {NEW_DIRECTORY}")
