@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from lora_agnews.config.compose import compose_config
 from lora_agnews.results.predictions import save_predictions
-from lora_agnews.results.ranking import Row, find_runs, rank
+from lora_agnews.results.ranking import find_runs, rank
 from lora_agnews.results.record import RunResult
+from lora_agnews.results.row import Row
 
 
 def save_record(

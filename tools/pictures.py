@@ -16,8 +16,9 @@ from rich.console import Console
 
 from lora_agnews.results.figures import draw_run
 from lora_agnews.results.plots import accuracy_by_parameters, to_html
-from lora_agnews.results.ranking import Row, find_runs, rank
+from lora_agnews.results.ranking import find_runs, rank
 from lora_agnews.results.report import fill_page
+from lora_agnews.results.row import Row
 from lora_agnews.terminal import console, tables
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -3,12 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from lora_agnews.results.predictions import is_correct, load_predictions, same_rows
-from lora_agnews.results.record import RunResult
+from lora_agnews.results.row import Run
 
 Predictions = dict[int, np.ndarray]  # seed -> predictions of the run with this seed
 
@@ -21,8 +20,13 @@ class Difference:
     standard_error: float
     pairs: int
 
+    @property
+    def is_tie(self) -> bool:
+        """Whether the first is at most one standard error ahead of the second."""
+        return self.mean <= self.standard_error + 1e-9  # a difference in one row equals its error up to rounding
 
-def predictions_by_seed(runs: Sequence[tuple[Path, RunResult]]) -> Predictions:
+
+def predictions_by_seed(runs: Sequence[Run]) -> Predictions:
     """Read the predictions of the runs of a configuration. Runs without any are left out."""
     found = {result.seed: load_predictions(folder) for folder, result in runs}
     return {seed: predictions for seed, predictions in found.items() if predictions is not None}

@@ -12,8 +12,9 @@ from typing import Any
 from lora_agnews.budget import HARD_LIMIT
 from lora_agnews.config.rules import to_override
 from lora_agnews.results.monitor import MONITOR
-from lora_agnews.results.ranking import Row, pareto
+from lora_agnews.results.ranking import pareto
 from lora_agnews.results.record import METRICS_FILE
+from lora_agnews.results.row import Row
 
 Figure = dict[str, Any]  # "data", the traces, and "layout", as on https://plotly.com/javascript/reference
 Series = list[tuple[int, float]]  # step and value

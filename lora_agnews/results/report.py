@@ -19,8 +19,9 @@ from lora_agnews.labels import LABELS
 from lora_agnews.results import plots
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.results.plots import escape, to_html
-from lora_agnews.results.ranking import Row
+from lora_agnews.results.ranking import tie_rule
 from lora_agnews.results.record import RunResult
+from lora_agnews.results.row import Row
 
 MAX_KEY_COLUMNS = 4  # with more keys that vary, all of them share one column of the leaderboard
 MOST_CURVES = 10  # configurations in the learning curves, the best ones
@@ -105,7 +106,7 @@ def _verdict(counted: Sequence[Row]) -> str:
     if not counted:
         return "No run has finished."
     best, tied = counted[0], sum(row.tied for row in counted)
-    ties = f" “=” marks {tied} within one standard error." if tied else ""
+    ties = f" “=” marks {tied} {tie_rule(counted)}." if tied else ""
     seeds = " Mean ± standard deviation over seeds; “best” is the best single seed." if best.n > 1 else ""
     return f"Ranked by {MONITOR.label}, never by test accuracy. Best: {escape(best.name)}.{ties}{seeds}"
 

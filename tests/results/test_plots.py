@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lora_agnews.results import plots
-from lora_agnews.results.ranking import Row
+from lora_agnews.results.row import Row
 from tests.records import ranked, save_record
 
 

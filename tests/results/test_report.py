@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 from lora_agnews.__main__ import app
 from lora_agnews.config.compose import compose_config
 from lora_agnews.results.monitor import MONITOR
-from lora_agnews.results.ranking import Row
 from lora_agnews.results.record import RunResult, Status, config_hash
 from lora_agnews.results.report import command_of, write_report
+from lora_agnews.results.row import Row
 from tests.commands import ROOT, run_python
 from tests.records import ranked, save_record
 
