@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from lora_agnews.data.tokens import Tokens
 
-Batch = dict[str, Tensor]  # input_ids, attention_mask (B, T) int64; labels (B,) int64
+Batch = dict[str, Tensor]  # input_ids, attention_mask (B, T) int64; labels, and rows for validation, (B,) int64
 
 
 class BucketSampler(Sampler[list[int]]):
@@ -64,9 +64,14 @@ def evaluation_batches(lengths: np.ndarray, batch_size: int, share: tuple[int, i
 
 
 def collate(
-    rows: Sequence[int] | np.ndarray, tokens: Tokens, labels: np.ndarray, pad: int, share: tuple[int, int] = (0, 1)
+    rows: Sequence[int] | np.ndarray,
+    tokens: Tokens,
+    labels: np.ndarray,
+    pad: int,
+    share: tuple[int, int] = (0, 1),
+    numbered: bool = False,
 ) -> Batch:
-    """Gather rows into a batch, padded on the right to the longest of them.
+    """Gather rows into a batch, padded on the right to the longest of them. A `numbered` one also has `rows`.
 
     `share` (rank, number of devices) selects the rows of one device. The batch then also has `weight`, the factor for
     its mean loss with which the mean over the devices equals the mean over all rows. A device without a row gets one
@@ -85,4 +90,6 @@ def collate(
         "attention_mask": torch.from_numpy(real.astype(np.int64)),
         "labels": torch.from_numpy(labels[at]),
     }
+    if numbered:
+        batch["rows"] = torch.from_numpy(at)
     return batch if devices == 1 else batch | {"weight": torch.tensor(weight, dtype=torch.float32)}

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lora_agnews.files.atomic import write_atomically
 
@@ -26,7 +27,7 @@ RECORD = np.dtype(
 )
 
 
-def save_predictions(run_dir: Path, columns: Mapping[str, np.ndarray], texts: Sequence[str]) -> None:
+def save_predictions(run_dir: Path, columns: Mapping[str, ArrayLike], texts: Sequence[str]) -> None:
     """Write RUN_DIR/val_predictions.npy, complete or not at all.
 
     `columns` has row, label, predicted and probability, each (rows,). `texts` are all texts of the training file.
@@ -34,10 +35,10 @@ def save_predictions(run_dir: Path, columns: Mapping[str, np.ndarray], texts: Se
     """
     if not columns:
         return
-    found = np.empty(len(columns["row"]), RECORD)
+    found = np.empty(np.shape(columns["row"]), RECORD)
     for name, values in columns.items():
         found[name] = values
-    found["text"] = [zlib.crc32(texts[row].encode("utf-8", "surrogatepass")) for row in columns["row"]]
+    found["text"] = [zlib.crc32(texts[row].encode("utf-8", "surrogatepass")) for row in found["row"]]
     stream = io.BytesIO()
     np.save(stream, found)
     write_atomically(run_dir / PREDICTIONS_FILE, stream.getvalue())

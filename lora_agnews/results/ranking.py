@@ -100,8 +100,8 @@ def tie_rule(rows: Sequence[Row]) -> str:
     others = sum(not row.paired for row in rows if row.n) - 1  # without the best row
     if not any(row.paired for row in rows):
         return f"within one standard error of the best {MONITOR.label}"
-    rule = "within one standard error of the paired difference"
-    return rule if not others else f"{rule}, or of the best mean ({others} without comparable predictions)"
+    exceptions = f" ({others} row{'s' if others > 1 else ''}: of the best mean)" if others else ""
+    return f"within one standard error of the paired difference{exceptions}"
 
 
 def newest_of_each_seed(runs: Sequence[Run]) -> tuple[list[Run], int]:
