@@ -38,7 +38,7 @@ def paired_difference(first: Predictions, second: Predictions) -> Difference | N
     The error covers the rows, among which each pair is compared, and the seeds, as far as they vary more than the rows
     explain: variance(rows) + max(0, variance(seeds) - variance(rows within seeds)). A row that several seeds validate
     is one row. Source: two-way clustering, Cameron, Gelbach and Miller 2011, Robust Inference with Multiway Clustering;
-    paired differences between models, E. Miller 2024, Adding Error Bars to Evals, arXiv 2411.00640, section 4.2.
+    paired differences between models, E. Miller 2024, Adding Error Bars to Evals, arXiv 2411.00640.
     """
     seeds = [seed for seed in first if seed in second and same_rows(first[seed], second[seed])]
     if not seeds:
