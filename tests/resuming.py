@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from lora_agnews.config.schema import TrainConfig
+from lora_agnews.results.predictions import PREDICTIONS_FILE
 from lora_agnews.results.record import RunResult
 from lora_agnews.training.run import run
 from lora_agnews.training.task import LoRAClassifier
@@ -42,6 +43,7 @@ def remains(run_dir: Path) -> dict[str, Any]:
         key: last[key] for key in ("state_dict", "optimizer_states", "lr_schedulers", "random", "best", "callbacks")
     }
     kept["callbacks"].pop("Stopwatch")
+    kept["predictions"] = (run_dir / PREDICTIONS_FILE).read_bytes()
     return kept | {"adapter": load_file(run_dir / "adapter" / "adapter_model.safetensors"), "curves": curves}
 
 

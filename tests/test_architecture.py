@@ -45,7 +45,6 @@ LIBRARIES = {  # library -> the only units that may import it
     "optuna": "sweeps",
     "sqlalchemy": "sweeps",
     "pyarrow": "data",
-    "plotly": "results",
     "matplotlib": "results",
     "huggingface_hub": "hub",
     "gradio": "inference",

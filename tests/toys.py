@@ -60,8 +60,9 @@ def loader(ids: list[int] | None = None, labels: list[int] | None = None, batch_
             "input_ids": torch.tensor([i, i]),
             "attention_mask": torch.ones(2, dtype=torch.long),
             "labels": torch.tensor(y),
+            "rows": torch.tensor(number),
         }
-        for i, y in zip(ids, labels, strict=True)
+        for number, (i, y) in enumerate(zip(ids, labels, strict=True))
     ]
     return DataLoader(rows, batch_size=batch_size)  # type: ignore[arg-type]
 

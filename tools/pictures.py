@@ -12,13 +12,13 @@ import tempfile
 from pathlib import Path
 
 from PIL import Image
-from plotly.offline import get_plotlyjs
 from rich.console import Console
 
 from lora_agnews.results.figures import draw_run
 from lora_agnews.results.plots import accuracy_by_parameters, to_html
-from lora_agnews.results.ranking import Row, find_runs, rank
-from lora_agnews.results.report import PAGE
+from lora_agnews.results.ranking import find_runs, rank
+from lora_agnews.results.report import fill_page
+from lora_agnews.results.row import Row
 from lora_agnews.terminal import console, tables
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,7 +81,7 @@ def draw_front(browser: str, rows: list[Row]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "page.html"
         figure = to_html(accuracy_by_parameters(rows))
-        page.write_text(PAGE.substitute(title="", plotly=get_plotlyjs(), body=figure), encoding="utf-8")
+        page.write_text(fill_page("", figure), encoding="utf-8")
         take_screenshot(browser, page, (900, 490), PICTURES / "pareto.png")
 
 

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from lora_agnews.data.tokens import Tokens
 
-Batch = dict[str, Tensor]  # input_ids (B, T), labels (B,) and, if a row is padded, attention_mask (B, T); all int64
+Batch = dict[str, Tensor]  # input_ids (B, T), labels (B,), attention_mask (B, T) if a row is padded, rows (B,): int64
 
 
 class BucketSampler(Sampler[list[int]]):
@@ -64,9 +64,14 @@ def evaluation_batches(lengths: np.ndarray, batch_size: int, share: tuple[int, i
 
 
 def collate(
-    rows: Sequence[int] | np.ndarray, tokens: Tokens, labels: np.ndarray, pad: int, share: tuple[int, int] = (0, 1)
+    rows: Sequence[int] | np.ndarray,
+    tokens: Tokens,
+    labels: np.ndarray,
+    pad: int,
+    share: tuple[int, int] = (0, 1),
+    numbered: bool = False,
 ) -> Batch:
-    """Gather rows into a batch, padded on the right to the longest of them.
+    """Gather rows into a batch, padded on the right to the longest of them. A `numbered` one also has `rows`.
 
     A batch in which no row is padded has no attention_mask. So nobody has to look for padding on the GPU. `share`
     (rank, number of devices) selects the rows of one device. The batch then also has `weight`, which scales the mean
@@ -85,6 +90,8 @@ def collate(
         "input_ids": torch.from_numpy(np.where(real, tokens.flat[where], pad).astype(np.int64)),
         "labels": torch.from_numpy(labels[at]),
     }
+    if numbered:
+        batch["rows"] = torch.from_numpy(at)
     if not real.all():
         batch["attention_mask"] = torch.from_numpy(real.astype(np.int64))
     if devices > 1:

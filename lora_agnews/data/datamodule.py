@@ -57,6 +57,12 @@ class AGNewsDataModule(L.LightningDataModule):
         if self.test:
             self.test_tokens = load_tokens(self.test.texts, self.tokenizer, self.max_length, self.cache_dir)
 
+    @property
+    def train_texts(self) -> list[str]:
+        """All texts of the training file, which `train_rows` and `val_rows` index."""
+        assert self.train is not None
+        return self.train.texts
+
     def describe(self) -> dict[str, Any]:
         """Return the rows per split, their origin, the number of duplicate texts, and hashes of both files."""
         assert self.train is not None
@@ -84,7 +90,7 @@ class AGNewsDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> Loader:
         batches = evaluation_batches(self.tokens.lengths[self.val_rows], self.eval_batch_size, self._rank_and_devices())
-        return self._loader(self.val_rows, self.tokens, self.train, batches)
+        return self._loader(self.val_rows, self.tokens, self.train, batches, numbered=True)
 
     def test_dataloader(self) -> Loader:
         assert self.test is not None
@@ -99,11 +105,17 @@ class AGNewsDataModule(L.LightningDataModule):
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     def _loader(
-        self, rows: np.ndarray, tokens: Tokens, source: Rows | None, batches: Any, share: tuple[int, int] = (0, 1)
+        self,
+        rows: np.ndarray,
+        tokens: Tokens,
+        source: Rows | None,
+        batches: Any,
+        share: tuple[int, int] = (0, 1),
+        numbered: bool = False,
     ) -> Loader:
         assert source is not None
-        pad = self.tokenizer.pad_token_id
-        collate_rows = partial(collate, tokens=tokens, labels=np.asarray(source.labels), pad=pad, share=share)
+        labels, pad = np.asarray(source.labels), self.tokenizer.pad_token_id
+        collate_rows = partial(collate, tokens=tokens, labels=labels, pad=pad, share=share, numbered=numbered)
         # Gathering a batch takes 0.1 ms, so worker processes would cost more than they save. The loader has its own
         # generator because creating an iterator draws a number, which must not change the random state of dropout.
         return Loader(rows, sampler=batches, batch_size=None, collate_fn=collate_rows, generator=torch.Generator())  # type: ignore[arg-type]

@@ -17,10 +17,13 @@ import psutil
 from lora_agnews.errors import UserError
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that it appears complete or not at all."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that it appears complete or not at all."""
     with atomic_writer(path) as stream:
-        stream.write(text)
+        if isinstance(content, str):
+            stream.write(content)
+        else:
+            stream.buffer.write(content)
 
 
 @contextmanager
@@ -72,7 +75,16 @@ def checked_write(path: Path) -> Iterator[None]:
         raise UserError(f"{path} cannot be written ({error.strerror})") from error
 
 
-RUN_FILES = ("config.yaml", "result.json", "metrics.csv", "train.log", "checkpoints", "adapter", "study.db")
+RUN_FILES = (
+    "config.yaml",
+    "result.json",
+    "metrics.csv",
+    "val_predictions.npy",
+    "train.log",
+    "checkpoints",
+    "adapter",
+    "study.db",
+)
 
 
 def check_output(path: Path) -> None:

@@ -1,7 +1,9 @@
 """The record of a run, and what is made of many records: a ranking, pictures and a page.
 
-Inputs: result.json, config.yaml and metrics.csv of runs. Outputs: leaderboard rows, PNG figures, report.html.
+Inputs: result.json, config.yaml, metrics.csv and val_predictions.npy of runs. Outputs: leaderboard rows, PNG figures,
+report.html.
 
-Reading order: monitor.py (the metric that decides), record.py (result.json), ranking.py (mean and spread over seeds),
-estimates.py (intervals), figures.py (pictures of one run), plots.py and report.py (the page of many runs).
+Reading order: monitor.py (the metric that decides), record.py (result.json), row.py (mean and spread over seeds),
+predictions.py (val_predictions.npy), paired.py (what is tied), ranking.py (the leaderboard), estimates.py (intervals),
+figures.py (pictures of one run), plots.py and report.py (the page of many runs).
 """

@@ -4,10 +4,8 @@ import csv
 import io
 import json
 import math
-import statistics
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,99 +14,12 @@ from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import UserError
 from lora_agnews.files.locks import is_locked
 from lora_agnews.results.monitor import MONITOR
+from lora_agnews.results.paired import paired_difference, predictions_by_seed
 from lora_agnews.results.record import RESULT_FILE, RunResult, Status
+from lora_agnews.results.row import TEST, Row, Run
 
-Run = tuple[Path, RunResult]
 NOT_COMPARED = ("seed", "data.cache_dir", "logger.", "budget.", "resume")  # keys that do not distinguish configurations
-TEST = "test/accuracy"
 SORT_KEYS = (MONITOR.key, TEST, "parameters", "seconds")
-
-
-@dataclass
-class Row:
-    """Runs that differ only by the seed. Only successful runs are counted."""
-
-    values: dict[str, Any]  # of the keys that differ between the rows
-    runs: list[Run]
-    repeated: int = 0  # older runs of a seed that are left out
-    tied: bool = False  # with the best row: the means differ by at most one standard error of the best
-
-    @property
-    def counted(self) -> list[Run]:
-        return [run for run in self.runs if run[1].succeeded]
-
-    @property
-    def n(self) -> int:
-        return len(self.counted)
-
-    @property
-    def trainable(self) -> int:
-        return next((result.budget["trainable"] for _, result in self.runs if result.budget), 0)
-
-    @property
-    def seconds(self) -> float:
-        """Mean wall time of a counted run."""
-        return _mean([result.seconds["total"] for _, result in self.counted])
-
-    @property
-    def best(self) -> Run:
-        """The counted run with the best monitored metric."""
-        return min(self.counted, key=lambda run: MONITOR.cost(run[1].metrics[MONITOR.key]))
-
-    @property
-    def name(self) -> str:
-        """What varies, as it is typed on the command line; if nothing varies, the directory of the runs."""
-        varying = " ".join(f"{key}={to_override(value)}" for key, value in self.values.items())
-        folder, _ = self.runs[0]
-        return varying or (folder if len(self.runs) == 1 else folder.parent).name
-
-    @property
-    def other_statuses(self) -> dict[Status, int]:
-        """Status -> number of runs, for the runs that are not counted."""
-        others = [result.status for _, result in self.runs if not result.succeeded]
-        return {status: others.count(status) for status in dict.fromkeys(others)}
-
-    @property
-    def not_counted(self) -> str:
-        """`other_statuses` in words; empty if every run is counted."""
-        return ", ".join(f"{number} {status.label}" for status, number in self.other_statuses.items())
-
-    def spread(self, metric: str = MONITOR.key) -> str:
-        """Mean ± standard deviation as it is reported; only the score for one run, "-" for none."""
-        if not self.scores(metric):
-            return "-"
-        return f"{self.mean(metric):.4f}" + (f" ± {self.std(metric):.4f}" if self.n > 1 else "")
-
-    def scores(self, metric: str = MONITOR.key) -> list[float]:
-        return [result.metrics[metric] for _, result in self.counted if metric in result.metrics]
-
-    def mean(self, metric: str = MONITOR.key) -> float:
-        """NaN without a counted run."""
-        return _mean(self.scores(metric))
-
-    def std(self, metric: str = MONITOR.key) -> float:
-        """Sample standard deviation over the seeds; NaN for one run."""
-        scores = self.scores(metric)
-        return statistics.stdev(scores) if len(scores) > 1 else math.nan
-
-    @property
-    def standard_error(self) -> float:
-        """Standard error of the mean: over the seeds or, for one seed, of a share of the validation rows."""
-        if self.n > 1:
-            return self.std() / math.sqrt(self.n)
-        rows = self.counted[0][1].data.get("val", 0) if self.n else 0
-        return math.sqrt(max(0.0, self.mean() * (1 - self.mean())) / rows) if rows else 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON and CSV; None where there is no number."""
-        found = {"configuration": self.values, "n": self.n, "trainable": self.trainable, "seconds": self.seconds}
-        for metric in (MONITOR.key, TEST):
-            scores = self.scores(metric)
-            found |= {metric: self.mean(metric), f"{metric}_std": self.std(metric)}
-            found[f"{metric}_best"] = MONITOR.best(scores) if scores else math.nan
-        found = {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in found.items()}
-        runs = [{"run": str(folder), "status": result.status, "seed": result.seed} for folder, result in self.runs]
-        return found | {"tied_with_best": self.tied, "runs": runs}
 
 
 def find_runs(folders: Sequence[Path]) -> list[Run]:
@@ -163,12 +74,34 @@ def rank(runs: Sequence[Run], by: str = MONITOR.key) -> list[Row]:
             value = MONITOR.cost(row.mean()) if by == MONITOR.key else -row.mean(by)
         return math.isnan(value), 0, value
 
-    counted = [row for row in rows if row.n]
-    best = min(counted, key=lambda row: MONITOR.cost(row.mean()), default=None)
-    for row in counted:
-        assert best is not None
-        row.tied = row is not best and abs(best.mean() - row.mean()) <= best.standard_error
+    _mark_ties([row for row in rows if row.n])
     return sorted(rows, key=place)
+
+
+def _mark_ties(counted: Sequence[Row]) -> None:
+    """Mark the rows that are at most one standard error behind the best row.
+
+    If both have runs of the same seed with predictions of the same rows, it is that of the paired difference over these
+    runs. Otherwise it is that of the best row.
+    """
+    best = min(counted, key=lambda row: MONITOR.cost(row.mean()), default=None)
+    if best is None:
+        return
+    by_predictions = MONITOR.key == "val/accuracy"  # other metrics are not a mean over rows
+    known = predictions_by_seed(best.counted) if by_predictions else {}
+    for row in (row for row in counted if row is not best):
+        found = paired_difference(known, predictions_by_seed(row.counted)) if known else None
+        row.paired = found is not None
+        row.tied = found.is_tie if found else abs(best.mean() - row.mean()) <= best.standard_error
+
+
+def tie_rule(rows: Sequence[Row]) -> str:
+    """Say which standard error decided about the ties."""
+    others = sum(not row.paired for row in rows if row.n) - 1  # without the best row
+    if not any(row.paired for row in rows):
+        return f"within one standard error of the best {MONITOR.label}"
+    exceptions = f" ({others} row{'s' if others > 1 else ''}: of the best mean)" if others else ""
+    return f"within one standard error of the paired difference{exceptions}"
 
 
 def newest_of_each_seed(runs: Sequence[Run]) -> tuple[list[Run], int]:
@@ -230,7 +163,3 @@ def _configuration(result: RunResult) -> dict[str, Any]:
     # What the run computed in: 16-mixed becomes float32 on a CPU.
     found["trainer.precision"] = result.environment.get("precision", found["trainer.precision"])
     return found
-
-
-def _mean(values: Sequence[float]) -> float:
-    return statistics.mean(values) if values else math.nan

@@ -9,8 +9,9 @@ from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import RunLocked
 from lora_agnews.files.atomic import write_atomically
 from lora_agnews.results.monitor import MONITOR
-from lora_agnews.results.ranking import Row, Run, find_runs, rank, to_csv, to_table
+from lora_agnews.results.ranking import find_runs, rank, to_csv, to_table
 from lora_agnews.results.record import RESULT_FILE, RunResult, Status
+from lora_agnews.results.row import Row, Run
 from lora_agnews.sweeps.point import is_done, run_point
 from lora_agnews.terminal import console, tables
 

@@ -15,8 +15,9 @@ from lora_agnews.config.schema import StudyConfig
 from lora_agnews.labels import LABELS
 from lora_agnews.results.estimates import Estimate, Evaluation
 from lora_agnews.results.monitor import MONITOR
-from lora_agnews.results.ranking import TEST, Row, short_names
+from lora_agnews.results.ranking import short_names, tie_rule
 from lora_agnews.results.record import RunResult
+from lora_agnews.results.row import TEST, Row
 from lora_agnews.terminal import console
 from lora_agnews.terminal.console import note, print_line, print_table, short_path
 
@@ -105,7 +106,7 @@ def show_ranking(rows: Sequence[Row]) -> None:
     if repeated:
         note(f"{repeated} older runs of the same configuration and seed are not counted: only the newest one is")
     if any(row.tied for row in rows):
-        print_line(f"= within one standard error of the best {MONITOR.label}", style="dim")
+        print_line(f"= {tie_rule(rows)}", style="dim")
 
 
 def fitting_ranking_table(rows: Sequence[Row], width: int) -> RenderableType:

@@ -43,10 +43,11 @@ class Parts:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What training gave: metrics and confusion matrix of the best validation, speed, and why it stopped."""
+    """What training gave: metrics and predictions of the best validation, speed, and why it stopped."""
 
     metrics: dict[str, float]
     confusion: list[list[int]]
+    predictions: dict[str, torch.Tensor]  # empty, if version 0.1 made the best validation
     budget: Budget
     throughput: dict[str, float]
     seconds: float
@@ -90,6 +91,7 @@ def fit(parts: Parts, trainer: L.Trainer, checkpoint: Path | None, compile_model
     return FitResult(
         metrics={**parts.task.best, "train/loss": parts.task.epoch_loss},
         confusion=parts.task.best_confusion,
+        predictions=parts.task.best_predictions,
         budget=parts.task.budget,
         throughput=speed | {"skipped_steps": skipped_steps(trainer)},
         seconds=stopwatch.seconds,

@@ -1,12 +1,15 @@
-"""Loss, accuracy, F1 and confusion matrix of a split. Training and evaluation use the same code, so they agree."""
+"""Loss, accuracy, F1, confusion matrix and predictions. Training and evaluation use the same code, so they agree."""
 
 import torch
 from lightning.pytorch.strategies import Strategy
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
+from torchmetrics.utilities import dim_zero_cat
 
 from lora_agnews.labels import LABELS, label_key
+
+COLUMNS = {"row": torch.int32, "label": torch.int8, "predicted": torch.int8, "probability": torch.float16}
 
 
 class EpochLoss:
@@ -32,8 +35,35 @@ class EpochLoss:
         return round(float(loss / rows), 6)
 
 
+class Predictions(Metric):
+    """Collects the prediction of each row over batches and devices, without waiting for the device."""
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in COLUMNS:
+            self.add_state(name, [], dist_reduce_fx="cat")
+
+    def update(self, rows: Tensor, labels: Tensor, logits: Tensor) -> None:
+        """Add a batch: numbers of its rows and labels (B,) int64, logits (B, 4)."""
+        probabilities = logits.float().softmax(-1)
+        of_label = probabilities.gather(1, labels[:, None])[:, 0]
+        for name, values in zip(COLUMNS, (rows, labels, logits.argmax(-1), of_label), strict=True):
+            getattr(self, name).append(values)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return row, label, predicted and probability (of the label), each (rows,), sorted by row, on the CPU."""
+        columns = {name: dim_zero_cat(getattr(self, name)) for name in COLUMNS}
+        order = columns["row"].argsort()
+        return {name: values[order].to(COLUMNS[name]).cpu() for name, values in columns.items()}
+
+
 class ClassificationMetrics(nn.Module):
-    """Accumulates over batches and devices. `confusion` (4, 4) int64, rows true, belongs to the last `compute`."""
+    """Accumulates over batches and devices.
+
+    `confusion` (4, 4) int64, rows true, and `predictions`, of the validation rows only, belong to the last `compute`.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,20 +80,25 @@ class ClassificationMetrics(nn.Module):
             },
             compute_groups=[["accuracy"], ["macro_f1", "f1"], ["confusion"]],
         )
+        self.collected = Predictions()
         self.confusion = torch.zeros(len(LABELS), len(LABELS), dtype=torch.long)
+        self.predictions: dict[str, Tensor] = {}
 
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch: logits (B, 4), labels (B,) int64."""
+    def update(self, logits: Tensor, labels: Tensor, rows: Tensor | None = None) -> None:
+        """Add a batch: logits (B, 4), labels and row numbers (B,) int64."""
         logits = logits.float()
         self.loss.update(self.criterion(logits, labels).expand(len(labels)))
         self.metrics.update(logits, labels)
+        if rows is not None:
+            self.collected.update(rows, labels, logits)
 
     def compute(self, split: str) -> dict[str, float]:
         """Return the metrics of the split, rounded to six digits, and reset."""
         found = self.metrics.compute()
         self.confusion = found["confusion"].cpu()
+        self.predictions = self.collected.compute() if split == "val" else {}
         metrics = {"loss": self.loss.compute(), **{key: found[key] for key in ("accuracy", "macro_f1")}}
         metrics |= {f"f1_{label_key(name)}": f1 for name, f1 in zip(LABELS, found["f1"], strict=True)}
-        self.metrics.reset()
-        self.loss.reset()
+        for each in (self.metrics, self.loss, self.collected):
+            each.reset()
         return {f"{split}/{key}": round(float(value), 6) for key, value in metrics.items()}

@@ -1,7 +1,7 @@
 """Optimizers and learning rate schedules, by the names of config/choices.py."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lora_agnews.budget import trainable_parameters
 from lora_agnews.config.choices import Optimizer, Schedule
+from lora_agnews.errors import BudgetExceeded
 
 OPTIMIZERS: dict[Optimizer, type[torch.optim.Optimizer]] = {
     Optimizer.ADAM: torch.optim.Adam,
@@ -54,3 +55,11 @@ def build_schedule(optimizer: torch.optim.Optimizer, name: str, warmup_fraction:
         return after_warmup(min(1.0, (step - warmup) / max(1, steps - warmup)))
 
     return LambdaLR(optimizer, factor)
+
+
+def check_optimizers(optimizers: Sequence[torch.optim.Optimizer], limit: int) -> None:
+    """Raises: BudgetExceeded, if the optimizers hold more than `limit` parameters."""
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    held = sum({id(parameter): parameter.numel() for group in groups for parameter in group["params"]}.values())
+    if held > limit:
+        raise BudgetExceeded(f"the optimizer holds {held:,} parameters; the limit is {limit:,}")

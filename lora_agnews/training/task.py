@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from lora_agnews.budget import Budget, recount, trainable_parameters
-from lora_agnews.errors import BudgetExceeded, TrainingDiverged
+from lora_agnews.errors import TrainingDiverged
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.training.metrics import ClassificationMetrics, EpochLoss
-from lora_agnews.training.optimizers import build_optimizer, build_schedule
+from lora_agnews.training.optimizers import build_optimizer, build_schedule, check_optimizers
 
 
 class LoRAClassifier(L.LightningModule):
@@ -40,6 +40,7 @@ class LoRAClassifier(L.LightningModule):
         self.epoch_loss = math.nan  # mean training loss of the last epoch, or of the part that max_steps left of it
         self.best: dict[str, float] = {}  # metrics of the best validation so far
         self.best_confusion: list[list[int]] = []
+        self.best_predictions: dict[str, Tensor] = {}
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Return the logits (B, 4)."""
@@ -64,10 +65,7 @@ class LoRAClassifier(L.LightningModule):
         """
         self.budget = recount(self.budget, self)
         self.budget.check()
-        groups = [group for optimizer in self.trainer.optimizers for group in optimizer.param_groups]
-        held = sum({id(parameter): parameter.numel() for group in groups for parameter in group["params"]}.values())
-        if held > self.budget.limit:
-            raise BudgetExceeded(f"the optimizer holds {held:,} parameters; the limit is {self.budget.limit:,}")
+        check_optimizers(self.trainer.optimizers, self.budget.limit)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         loss: Tensor = self.train_criterion(self(batch), batch["labels"])
@@ -97,12 +95,13 @@ class LoRAClassifier(L.LightningModule):
         best = self.best.get(MONITOR.key, MONITOR.worst)
         if not self.trainer.sanity_checking and MONITOR.is_better(metrics[MONITOR.key], best):
             self.best, self.best_confusion = metrics, self.metrics.confusion.tolist()
+            self.best_predictions = self.metrics.predictions
 
     def on_test_epoch_end(self) -> None:
         self._log_metrics("test")
 
     def _evaluate(self, batch: dict[str, Tensor]) -> None:
-        self.metrics.update(self(batch), batch["labels"])
+        self.metrics.update(self(batch), batch["labels"], batch.get("rows"))  # only batches of validation are numbered
 
     def _log_metrics(self, split: str) -> dict[str, float]:
         metrics = self.metrics.compute(split)
@@ -122,7 +121,7 @@ class LoRAClassifier(L.LightningModule):
         loss, rows = self.running_loss.totals(self.trainer.strategy)
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
         checkpoint |= {"best": self.best, "best_confusion": self.best_confusion, "epoch_loss": self.epoch_loss}
-        checkpoint["train_loss"] = (loss, int(rows))
+        checkpoint |= {"train_loss": (loss, int(rows)), "best_predictions": self.best_predictions}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raises: ValueError, if the checkpoint does not contain exactly what this model trains."""
@@ -134,6 +133,7 @@ class LoRAClassifier(L.LightningModule):
                 f"the checkpoint belongs to another model: {len(differing)} names differ, such as {examples}"
             )
         self.best, self.epoch_loss = checkpoint["best"], checkpoint["epoch_loss"]
-        self.best_confusion = checkpoint.get("best_confusion", [])  # version 0.1 did not store it
+        self.best_confusion = checkpoint.get("best_confusion", [])  # version 0.1 stored neither
+        self.best_predictions = checkpoint.get("best_predictions", {})
         if self.global_rank == 0:  # the totals of all devices
             self.running_loss.sum, self.running_loss.rows = checkpoint["train_loss"]

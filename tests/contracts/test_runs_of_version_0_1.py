@@ -42,6 +42,8 @@ def test_resume_ends_like_the_run_that_was_not_killed(tmp_path: Path) -> None:
     assert result.status == Status.FINISHED
     recorded = RunResult.load(FINISHED).metrics
     assert {key: result.metrics[key] for key in recorded} == pytest.approx(recorded, abs=1e-6)
+    (row,) = rank(find_runs([run_dir]))
+    assert not row.paired
 
 
 def test_ranking_counts_the_finished_run_and_names_the_other_one() -> None:

@@ -83,6 +83,7 @@ def test_a_batch_equals_one_made_by_hand() -> None:
     assert batch["input_ids"].tolist() == [[0, 2, 1], [0, 7, 2]]
     assert batch["attention_mask"].tolist() == [[1, 1, 0], [1, 1, 1]]
     assert batch["labels"].tolist() == [1, 3]
+    assert collate([1, 0], TOKENS, np.array([3, 1, 2]), pad=1, numbered=True)["rows"].tolist() == [1, 0]
     assert {values.dtype for values in batch.values()} == {torch.int64}
 
 

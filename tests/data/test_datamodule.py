@@ -88,6 +88,13 @@ def test_batches_hold_the_labels_of_their_rows_and_are_padded_one_by_one(make_da
         assert set(sizes[1:]) == {size}
 
 
+def test_batches_of_validation_have_the_numbers_of_their_rows_in_the_training_file(make_data: MakeData) -> None:
+    data = make_data()
+    for batch in data.val_dataloader():
+        assert decoded_texts(data, [batch]) == [data.train_texts[row] for row in batch["rows"]]
+    assert "rows" not in next(iter(data.train_dataloader()))
+
+
 def test_another_seed_validates_on_other_rows(make_data: MakeData) -> None:
     assert make_data(seed=0).val_rows.tolist() == make_data(seed=0).val_rows.tolist()
     assert make_data(seed=0).val_rows.tolist() != make_data(seed=1).val_rows.tolist()

@@ -27,6 +27,8 @@ def test_a_file_is_replaced_only_when_it_is_complete(tmp_path: Path) -> None:
     assert path.read_text() == "old"
     write_atomically(path, "new\r\nline\n")
     assert path.read_bytes() == b"new\r\nline\n"
+    write_atomically(path, b"\x00\xff")
+    assert path.read_bytes() == b"\x00\xff"
     assert [each.name for each in tmp_path.iterdir()] == ["file.txt"]
 
 
@@ -91,7 +93,10 @@ def test_the_names_of_temporary_files_can_not_be_foreseen(tmp_path: Path) -> Non
     assert len(names) == 2
 
 
-@pytest.mark.parametrize("name", ["result.json", "config.yaml", "metrics.csv", "checkpoints/last.ckpt", "adapter/x"])
+@pytest.mark.parametrize(
+    "name",
+    ["result.json", "config.yaml", "metrics.csv", "val_predictions.npy", "checkpoints/last.ckpt", "adapter/x"],
+)
 def test_an_output_never_replaces_a_file_of_a_run(tmp_path: Path, name: str) -> None:
     for own in ("result.json", "config.yaml"):
         (tmp_path / own).write_text("{}")

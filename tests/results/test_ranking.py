@@ -1,7 +1,6 @@
 """Runs become rows: which runs are counted, which row is first, which ones are tied with it."""
 
 import json
-import math
 import statistics
 from pathlib import Path
 
@@ -9,8 +8,8 @@ import pytest
 
 from lora_agnews.errors import UserError
 from lora_agnews.files.locks import run_lock
-from lora_agnews.results.ranking import find_runs, pareto, to_csv
-from tests.records import ranked, save_record
+from lora_agnews.results.ranking import find_runs, pareto, tie_rule, to_csv
+from tests.records import ranked, save_record, save_scored
 
 
 def test_runs_that_differ_only_by_seed_are_one_row(tmp_path: Path) -> None:
@@ -44,21 +43,64 @@ def test_only_runs_that_succeeded_are_counted(tmp_path: Path) -> None:
         assert ranked(tmp_path)[0].other_statuses["running"] == 1
 
 
-def test_a_tie_is_a_mean_within_one_standard_error_of_the_best(tmp_path: Path) -> None:
+def correct(number: int, of: int = 400) -> list[bool]:
+    """The first `number` rows are predicted correctly."""
+    return [True] * number + [False] * (of - number)
+
+
+def test_a_tie_is_a_row_within_one_standard_error_of_the_paired_difference(tmp_path: Path) -> None:
+    """One row in 400 more is a tie, two are not; the rows that both get wrong do not matter."""
+    for r, number in ((1, 360), (2, 359), (4, 358)):
+        save_scored(tmp_path / str(r), correct(number), f"lora.r={r}")
+    rows = ranked(tmp_path)
+    assert {row.values["r"]: (row.tied, row.paired) for row in rows} == {
+        1: (False, False),
+        2: (True, True),
+        4: (False, True),
+    }
+    assert tie_rule(rows) == "within one standard error of the paired difference"
+    assert rows[1].to_dict()["tied_with_best"] is True
+
+
+def test_rows_that_disagree_often_are_tied_at_a_difference_that_is_clear_for_rows_that_agree(tmp_path: Path) -> None:
+    save_scored(tmp_path / "1", correct(360), "lora.r=1")
+    save_scored(tmp_path / "2", [False] * 40 + [True] * 355 + [False] * 5, "lora.r=2")
+    assert [(row.values["r"], row.tied) for row in ranked(tmp_path)] == [(1, False), (2, True)]
+
+
+def test_only_seeds_that_both_rows_have_are_paired(tmp_path: Path) -> None:
+    """On the common seed the second row is better, so the first one is not ahead of it."""
+    save_scored(tmp_path / "1-0", correct(350), "lora.r=1", "seed=0")
+    save_scored(tmp_path / "1-1", correct(400), "lora.r=1", "seed=1")
+    save_scored(tmp_path / "2-0", correct(355), "lora.r=2", "seed=0")
+    first, second = ranked(tmp_path)
+    assert (first.values["r"], second.tied, second.paired) == (1, True, True)
+
+
+def test_rows_without_comparable_predictions_are_judged_by_the_error_of_the_best_mean(tmp_path: Path) -> None:
+    save_scored(tmp_path / "1", correct(360), "lora.r=1")
+    save_record(tmp_path / "2", 0.886, "lora.r=2")  # without predictions; 0.9 has a standard error of 0.015
+    save_record(tmp_path / "4", 0.884, "lora.r=4")
+    save_scored(tmp_path / "8", correct(354, of=401), "lora.r=8")  # on other rows
+    save_scored(tmp_path / "16", correct(350), "lora.r=16")
+    rows = ranked(tmp_path)
+    assert {row.values["r"]: (row.tied, row.paired) for row in rows[1:]} == {
+        2: (True, False),
+        4: (False, False),
+        8: (False, False),
+        16: (False, True),
+    }
+    assert tie_rule(rows) == "within one standard error of the paired difference (3 rows: of the best mean)"
+
+
+def test_without_predictions_a_tie_is_a_mean_within_one_standard_error_of_the_best(tmp_path: Path) -> None:
     for seed, score in enumerate((0.90, 0.92)):  # 0.91, standard error 0.01
         save_record(tmp_path / f"1-{seed}", score, "lora.r=1", f"seed={seed}")
         save_record(tmp_path / f"2-{seed}", 0.9005, "lora.r=2", f"seed={seed}")
         save_record(tmp_path / f"4-{seed}", 0.8995, "lora.r=4", f"seed={seed}")
-    assert {row.values["r"]: row.tied for row in ranked(tmp_path)} == {1: False, 2: True, 4: False}
-
-
-def test_with_one_seed_the_standard_error_is_that_of_a_share_of_the_rows(tmp_path: Path) -> None:
-    save_record(tmp_path / "1", 0.9, "lora.r=1")
-    save_record(tmp_path / "2", 0.886, "lora.r=2")
-    save_record(tmp_path / "4", 0.884, "lora.r=4")
     rows = ranked(tmp_path)
-    assert rows[0].standard_error == pytest.approx(math.sqrt(0.9 * 0.1 / 400))  # 0.015
-    assert [row.tied for row in rows] == [False, True, False]
+    assert {row.values["r"]: row.tied for row in rows} == {1: False, 2: True, 4: False}
+    assert tie_rule(rows) == "within one standard error of the best val accuracy"
 
 
 def test_rows_are_sorted_by_what_is_asked_for_and_those_without_a_number_come_last(tmp_path: Path) -> None:

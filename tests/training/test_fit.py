@@ -74,6 +74,8 @@ def test_the_metrics_are_those_of_the_best_validation_and_its_weights_are_tested
     assert sum(map(sum, fitted.confusion)) == len(parts.data.val_rows) == 8
     correct = sum(fitted.confusion[label][label] for label in range(4))
     assert correct / 8 == pytest.approx(fitted.metrics["val/accuracy"])
+    assert fitted.predictions["row"].tolist() == parts.data.val_rows.tolist()
+    assert sum(fitted.predictions["label"] == fitted.predictions["predicted"]) == correct
     assert not fitted.stopped_early
     with torch.no_grad():  # what the last step left is replaced by the best checkpoint
         for parameter in trainable_parameters(parts.task).values():

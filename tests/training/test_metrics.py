@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lora_agnews.training.metrics import Predictions
 from tests.toys import Answers, loader, make_task, make_trainer
 
 
@@ -22,3 +23,21 @@ def test_test_metrics_equal_hand_counts(tmp_path: Path) -> None:
     assert task.metrics.confusion.tolist() == [[2, 1, 0, 0], [0, 1, 0, 0], [0, 0, 2, 0], [0, 0, 2, 0]]
     right = -torch.log_softmax(torch.tensor([5.0, 0, 0, 0]), 0)
     assert metrics["test/loss"] == pytest.approx(float(5 * right[0] + 3 * right[1]) / 8, rel=1e-5)
+
+
+def test_predictions_are_sorted_by_row_whatever_the_batches() -> None:
+    predictions = Predictions()
+    logits = torch.tensor([[0.0, 5, 0, 0], [5, 0, 0, 0], [0, 0, 5, 0]])
+    predictions.update(torch.tensor([70_000, 3]), torch.tensor([1, 2]), logits[:2])
+    predictions.update(torch.tensor([9]), torch.tensor([2]), logits[2:])
+    found = predictions.compute()
+    assert {name: values.tolist() for name, values in found.items() if name != "probability"} == {
+        "row": [3, 9, 70_000],
+        "label": [2, 2, 1],
+        "predicted": [0, 2, 1],
+    }
+    right, wrong = torch.softmax(logits[0], 0)[[1, 0]].tolist()
+    assert found["probability"].tolist() == pytest.approx([wrong, right, right], rel=1e-3)
+    predictions.reset()
+    predictions.update(torch.tensor([8, 1]), torch.tensor([0, 0]), logits[:2])
+    assert predictions.compute()["row"].tolist() == [1, 8]

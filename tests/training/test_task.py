@@ -32,6 +32,10 @@ def test_the_best_validation_is_remembered_not_the_last(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, Spoil())
     trainer.fit(task, rows, rows)
     assert task.best["val/accuracy"] > float(trainer.callback_metrics["val/accuracy"])
+    assert task.best_predictions["row"].tolist() == list(range(ROWS))
+    assert task.best_predictions["label"].tolist() == [i % 4 for i in range(ROWS)]
+    correct = task.best_predictions["predicted"] == task.best_predictions["label"]
+    assert float(correct.float().mean()) == pytest.approx(task.best["val/accuracy"])
 
 
 def test_label_smoothing_counts_in_training_and_not_in_evaluation(tmp_path: Path) -> None:
