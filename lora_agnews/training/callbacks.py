@@ -104,6 +104,13 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def finished_at(device: torch.device) -> float:
+    """Return the time.perf_counter() at which the device has done what it was given: a GPU runs behind the program."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
 class Stopwatch(L.Callback):
     """Measures the wall time of training without validation, and the rows and tokens that were processed in it.
 
@@ -134,7 +141,7 @@ class Stopwatch(L.Callback):
         self.tokens = self.tokens + batch["attention_mask"].sum() * trainer.world_size
 
     def on_validation_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        self.paused_at = time.perf_counter()
+        self.paused_at = finished_at(trainer.strategy.root_device)
 
     def on_validation_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         assert self.paused_at is not None
@@ -142,7 +149,7 @@ class Stopwatch(L.Callback):
         self.paused_at = None
 
     def on_train_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        self.seconds = time.perf_counter() - self.began_at
+        self.seconds = finished_at(trainer.strategy.root_device) - self.began_at
 
     def state_dict(self) -> dict[str, Any]:
         now = time.perf_counter()
