@@ -1,10 +1,13 @@
 """Metrics equal hand counts."""
 
+import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from lora_agnews.training.metrics import EpochLoss
 from tests.toys import Answers, loader, make_task, make_trainer
 
 
@@ -22,3 +25,12 @@ def test_test_metrics_equal_hand_counts(tmp_path: Path) -> None:
     assert task.metrics.confusion.tolist() == [[2, 1, 0, 0], [0, 1, 0, 0], [0, 0, 2, 0], [0, 0, 2, 0]]
     right = -torch.log_softmax(torch.tensor([5.0, 0, 0, 0]), 0)
     assert metrics["test/loss"] == pytest.approx(float(5 * right[0] + 3 * right[1]) / 8, rel=1e-5)
+
+
+def test_the_training_loss_is_the_mean_over_rows_and_a_row_repeated_for_another_device_does_not_count() -> None:
+    one_device = SimpleNamespace(reduce=lambda totals, reduce_op: totals)
+    loss = EpochLoss()
+    for mean, rows, weight in ((1.0, 4, None), (2.0, 2, torch.tensor(1.25)), (100.0, 1, torch.tensor(0.0))):
+        loss.update(torch.tensor(mean), rows, weight)
+    assert loss.compute(one_device) == round((4 * 1.0 + 2 * 2.0) / 6, 6)  # type: ignore[arg-type]
+    assert math.isnan(loss.compute(one_device)), "the next epoch has begun"  # type: ignore[arg-type]
