@@ -49,11 +49,16 @@ def measure(contestant: str, setup: Setup) -> Found:
     """Run one contestant in a process of its own. Raises: RuntimeError, with the end of its messages, if it fails."""
     command = [sys.executable, "-m", "benchmarks.contestants", contestant, json.dumps(asdict(setup))]
     threads = {"OMP_NUM_THREADS": str(setup.threads), "MKL_NUM_THREADS": str(setup.threads)}
-    done = subprocess.run(command, env=os.environ | threads, capture_output=True, text=True)
+    done = subprocess.run(command, env=os.environ | threads | one_gpu(), capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{contestant} failed:\n{done.stderr[-3000:]}")
     found: Found = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+def one_gpu() -> dict[str, str]:
+    """Return the environment in which only the first GPU is visible: transformers.Trainer would use all of them."""
+    return {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
 
 
 def ours(setup: Setup) -> Found:

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contestants import CONTESTANTS, OURS, SHIPPED_ROWS, Found, Setup, measure
+from benchmarks.contestants import CONTESTANTS, OURS, SHIPPED_ROWS, Found, Setup, measure, one_gpu
 from benchmarks.gpu_tables import page
 from lora_agnews.files.atomic import write_atomically
 from lora_agnews.results.record import RunResult, environment
@@ -87,21 +87,28 @@ def run_recipe(overrides: list[str], seed: int, run_dir: Path) -> Found:
     """Run train.py to its end, or continue a run that was stopped. Raises: RuntimeError, if it fails."""
     begun = (run_dir / "result.json").exists()
     values = [f"resume={run_dir}"] if begun else [*overrides, f"seed={seed}", f"hydra.run.dir={run_dir}"]
-    done = subprocess.run([sys.executable, "train.py", *values], cwd=ROOT, capture_output=True, text=True)
+    command = [sys.executable, str(ROOT / "train.py"), *values]
+    done = subprocess.run(command, env=os.environ | one_gpu(), capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"train.py failed:\n{done.stderr[-3000:]}")
     found = asdict(RunResult.load(run_dir))
     return {key: found[key] for key in ("metrics", "budget", "throughput", "seconds", "data", "environment")}
 
 
-def read_record(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def open_record(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """Read gpu.json, or begin it. Raises: SystemExit, if it was measured with other settings or another commit."""
-    if not path.exists():
-        return {"settings": settings, "date": str(date.today()), "environment": environment(), "measured": {}}
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    record: dict[str, Any] = {"settings": settings, "date": str(date.today()), "environment": environment()}
+    record["measured"] = {}
+    if path.exists():
+        record = json.loads(path.read_text(encoding="utf-8"))
     if record["settings"] != settings:
         raise SystemExit(f"{path} was measured with other settings or another commit: choose another folder with -o")
+    save(record, path)
     return record
+
+
+def save(record: dict[str, Any], path: Path) -> None:
+    write_atomically(path, json.dumps(record, indent=2) + "\n")
 
 
 def main() -> None:
@@ -110,7 +117,7 @@ def main() -> None:
     plan, folder = (toy_plan if args.toy else full_plan)(args), args.output.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     settings = json.loads(json.dumps(asdict(plan))) | {"commit": environment()["git_commit"]}
-    record = read_record(folder / "gpu.json", settings)
+    record = open_record(folder / "gpu.json", settings)
     failed = []
     for name, function in measurements(plan, folder):
         if name in record["measured"]:
@@ -121,7 +128,7 @@ def main() -> None:
         except RuntimeError as error:
             print(f"  {error}", flush=True)
             failed.append(name)
-        write_atomically(folder / "gpu.json", json.dumps(record, indent=2) + "\n")
+        save(record, folder / "gpu.json")
     write_atomically(folder / "gpu.md", page(record, failed, args.peak_tflops, args.toy))
     print(f"\n{(folder / 'gpu.md').read_text(encoding='utf-8')}")
     sys.exit(1 if failed else 0)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import RobertaForSequenceClassification
 
-from benchmarks.contestants import CONTESTANTS, GROUPED, OURS, Setup, ours, peer
+from benchmarks.contestants import CONTESTANTS, GROUPED, OURS, Setup, one_gpu, ours, peer
 from tests.files_of_rows import write_labelled
 
 SLOW_STEP = 1.0  # second
@@ -65,3 +65,13 @@ def test_every_contestant_runs_the_same_steps_and_its_warm_up_does_not_count(
 def test_settings_without_a_measurement_are_refused(setup: Setup, changes: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="6 steps: a multiple of"):
         replace(setup, **changes)
+
+
+@pytest.mark.parametrize(("visible", "used"), [(None, "0"), ("5", "5"), ("3,1", "3"), ("", "")], ids=str)
+def test_the_contestants_share_one_gpu_also_where_there_are_several(
+    visible: str | None, used: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert one_gpu() == {"CUDA_VISIBLE_DEVICES": used}
