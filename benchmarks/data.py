@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.train import SHIPPED_ROWS
+from benchmarks.contestants import SHIPPED_ROWS
 from lora_agnews.data.datamodule import AGNewsDataModule
 from lora_agnews.model.build import load_tokenizer
 from lora_agnews.model.encoder import find_encoder

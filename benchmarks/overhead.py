@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import RobertaConfig, RobertaForMaskedLM
 
-from benchmarks.train import SHIPPED_ROWS
+from benchmarks.contestants import SHIPPED_ROWS
 from lora_agnews.config.compose import compose_config
 from lora_agnews.data.batches import Batch
 from lora_agnews.data.datamodule import AGNewsDataModule

@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
@@ -10,6 +11,7 @@ import psutil
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
+from torch._dynamo.callback import callback_handler
 
 from lora_agnews.errors import RunPruned, TrainingDiverged
 from lora_agnews.results.monitor import MONITOR
@@ -102,17 +104,27 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def finished_at(device: torch.device) -> float:
+    """Return the time.perf_counter() at which the device has done what it was given: a GPU runs behind the program."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
 class Stopwatch(L.Callback):
     """Measures the wall time of training without validation, and the rows and tokens that were processed in it.
 
-    `began` is the time.perf_counter() at which the run of this process began.
+    The speed also leaves out what torch.compile takes of that time, `compile_seconds`. `began` is the
+    time.perf_counter() at which the run of this process began.
     """
 
     state_key = "Stopwatch"  # the name of its state in checkpoints, also if the class is renamed
 
     def __init__(self, began: float, earlier_total: float) -> None:
         self.began, self.earlier_total = began, earlier_total
-        self.seconds = self.paused_at = self.began_at = self.earlier_seconds = 0.0
+        self.seconds = self.began_at = self.earlier_seconds = 0.0
+        self.compile_seconds = self.compile_began_at = 0.0
+        self.paused_at: float | None = None  # when the validation began that is running
         self.samples = 0
         self.tokens: Tensor | int = 0
 
@@ -130,29 +142,54 @@ class Stopwatch(L.Callback):
         self.tokens = self.tokens + tokens * trainer.world_size
 
     def on_validation_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        self.paused_at = time.perf_counter()
+        self.paused_at = finished_at(trainer.strategy.root_device)
 
     def on_validation_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        assert self.paused_at is not None
         self.began_at += time.perf_counter() - self.paused_at
+        self.paused_at = None
 
     def on_train_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        self.seconds = time.perf_counter() - self.began_at
+        self.seconds = finished_at(trainer.strategy.root_device) - self.began_at
 
     def state_dict(self) -> dict[str, Any]:
         now = time.perf_counter()
         seconds, total = now - self.began_at, now - self.began + self.earlier_total
-        return {"seconds": seconds, "total": total, "samples": self.samples, "tokens": int(self.tokens)}
+        speed = {"samples": self.samples, "tokens": int(self.tokens), "compile_seconds": self.compile_seconds}
+        return {"seconds": seconds, "total": total} | speed
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.earlier_seconds = self.seconds = state_dict["seconds"]
         self.samples, self.tokens = state_dict["samples"], state_dict["tokens"]
+        self.compile_seconds = state_dict.get("compile_seconds", 0.0)  # version 0.1 did not measure it
+
+    @contextmanager
+    def leaving_out_compilation(self) -> Iterator[None]:
+        """Measure the compilations in this block, whenever they happen: other shapes of a batch may need another one.
+
+        PyTorch has no public hook for this.
+        """
+        callback_handler.register_start_callback(self._on_compile_start)
+        callback_handler.register_end_callback(self._on_compile_end)
+        try:
+            yield
+        finally:
+            callback_handler.remove_start_callback(self._on_compile_start)
+            callback_handler.remove_end_callback(self._on_compile_end)
 
     def throughput(self, steps: int, device: torch.device) -> dict[str, float]:
         """Return samples, steps and real tokens per second of training, and the peak memory in bytes."""
-        seconds = max(self.seconds, 1e-9)
+        seconds = max(self.seconds - self.compile_seconds, 1e-9)
         return {
             "samples_per_second": self.samples / seconds,
             "steps_per_second": steps / seconds,
             "tokens_per_second": float(self.tokens) / seconds,
             "peak_memory_bytes": peak_memory(device),
         }
+
+    def _on_compile_start(self, _: Any) -> None:
+        self.compile_began_at = time.perf_counter()
+
+    def _on_compile_end(self, _: Any) -> None:
+        if self.paused_at is None:
+            self.compile_seconds += time.perf_counter() - self.compile_began_at

@@ -43,14 +43,14 @@ class Parts:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What training gave: metrics and predictions of the best validation, speed, and why it stopped."""
+    """What training gave: metrics and predictions of the best validation, speed (without compilation), and its end."""
 
     metrics: dict[str, float]
     confusion: list[list[int]]
     predictions: dict[str, torch.Tensor]  # empty, if version 0.1 made the best validation
     budget: Budget
     throughput: dict[str, float]
-    seconds: float
+    seconds: dict[str, float]
     stopped_early: bool
 
 
@@ -85,8 +85,9 @@ def fit(parts: Parts, trainer: L.Trainer, checkpoint: Path | None, compile_model
     speed_up_encoder(parts.model, parts.architecture)
     if compile_model:
         parts.model.compile(dynamic=True)  # in place, so that the names in checkpoints stay
-    trainer.fit(parts.task, parts.data, ckpt_path=checkpoint, weights_only=True)
     stopwatch = stopwatch_of(trainer)
+    with stopwatch.leaving_out_compilation():
+        trainer.fit(parts.task, parts.data, ckpt_path=checkpoint, weights_only=True)
     speed = stopwatch.throughput(trainer.global_step, trainer.strategy.root_device)
     return FitResult(
         metrics={**parts.task.best, "train/loss": parts.task.epoch_loss},
@@ -94,7 +95,7 @@ def fit(parts: Parts, trainer: L.Trainer, checkpoint: Path | None, compile_model
         predictions=parts.task.best_predictions,
         budget=parts.task.budget,
         throughput=speed | {"skipped_steps": skipped_steps(trainer)},
-        seconds=stopwatch.seconds,
+        seconds={"train": stopwatch.seconds, "compile": stopwatch.compile_seconds},
         stopped_early=stopped_early(trainer),
     )
 

@@ -77,7 +77,7 @@ def _run(
             result.environment |= {"precision": trainer.precision, "device": str(trainer.strategy.root_device)}
             fitted = fit(parts, trainer, checkpoint, config.trainer.compile)
             result.budget = fitted.budget.to_dict()
-            result.throughput, result.seconds["train"] = fitted.throughput, fitted.seconds
+            result.throughput, result.seconds = fitted.throughput, result.seconds | fitted.seconds
             test_metrics, test_confusion = test(parts, trainer, run_dir)
             result.metrics, result.confusion = fitted.metrics | test_metrics, test_confusion or fitted.confusion
             save_predictions(run_dir, fitted.predictions, parts.data.train_texts)

@@ -69,7 +69,7 @@ class LoRAClassifier(L.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         loss: Tensor = self.train_criterion(self(batch), batch["labels"])
-        self.running_loss.update(loss, len(batch["labels"]))
+        self.running_loss.update(loss, len(batch["labels"]), batch.get("weight"))
         if "weight" in batch:
             loss = loss * batch["weight"]
         if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]

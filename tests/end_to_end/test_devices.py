@@ -1,5 +1,6 @@
 """Several devices give the result of one."""
 
+import csv
 import os
 import subprocess
 import sys
@@ -14,14 +15,28 @@ from lora_agnews.results.record import RunResult
 from tests.commands import CACHE, ROOT, run_python
 from tests.files_of_rows import write_labelled
 
+TRAIN, VAL, TEST = 195, 21, 5  # rows
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    """Overrides for training, validation and test rows that can't be divided by two."""
+    for name, per_class, more in (("train.csv", 53, TRAIN + VAL - 4 * 53), ("test.csv", 1, TEST - 4)):
+        with write_labelled(tmp_path / name, per_class).open("a", newline="") as stream:
+            csv.writer(stream).writerows([f"war and peace {i}", 0] for i in range(more))
+    return [f"data.train_file={tmp_path}/train.csv", f"data.test_file={tmp_path}/test.csv"]
+
 
 @pytest.mark.slow
-def test_two_processes_give_the_result_of_one(tmp_path: Path) -> None:
-    """DDP over gloo: the same rows a step, a last batch of an odd number of them, no dropout."""
-    write_labelled(tmp_path / "few.csv", 53)
-    values = [f"data.train_file={tmp_path}/few.csv", f"data.test_file={tmp_path}/few.csv", "lora.dropout=0"]
-    values += ["model=tiny", "data.max_length=12", "data.batch_size=15", "trainer.max_epochs=2", "optim.lr=5e-3"]
-    values += ["trainer.precision=32-true", "trainer.accelerator=cpu", "logger.wandb=disabled"]
+@pytest.mark.parametrize(("batch_size", "last"), [(16, 3), (19, 5), (97, 1)])
+def test_two_processes_give_the_result_of_one(files: list[str], tmp_path: Path, batch_size: int, last: int) -> None:
+    """DDP over gloo: the same rows a step, a last batch of 3, 5 or 1 rows, one process with one batch more of the test
+    rows, and no dropout, of which each process draws its own.
+    """
+    assert TRAIN % batch_size == last
+    values = [*files, f"data.batch_size={batch_size}", "data.eval_batch_size=2", "lora.dropout=0", "data.max_length=12"]
+    values += ["model=tiny", "trainer.max_epochs=2", "optim.lr=5e-3", "trainer.precision=32-true"]
+    values += ["trainer.accelerator=cpu", "logger.wandb=disabled"]
     found, predictions = [], []
     for devices in (1, 2):
         run_dir = tmp_path / str(devices)
@@ -33,6 +48,7 @@ def test_two_processes_give_the_result_of_one(tmp_path: Path) -> None:
     (one, expected, _), (two, adapter, shown) = found
     assert same_rows(*predictions)
     assert predictions[1]["predicted"].tolist() == predictions[0]["predicted"].tolist()
+    assert [two.data[split] for split in ("train", "val", "test")] == [TRAIN, VAL, TEST]
     assert (two.status, shown) == ("finished", 1)
     assert two.metrics == pytest.approx(one.metrics, abs=2e-5)
     torch.testing.assert_close(adapter, expected, rtol=1e-4, atol=1e-5)

@@ -145,8 +145,11 @@ def test_a_compiled_run_trains_and_keeps_its_names(finished: tuple[Path, Any], t
     both = (finished[0], tmp_path / "run")
     saved = [torch.load(each / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for each in both]
     assert saved[0].keys() == saved[1].keys()
-    losses = [RunResult.load(each).metrics["test/loss"] for each in both]
-    assert losses[0] == pytest.approx(losses[1], abs=1e-3)
+    eager, compiled = map(RunResult.load, both)
+    assert compiled.metrics["test/loss"] == pytest.approx(eager.metrics["test/loss"], abs=1e-3)
+    seconds = compiled.seconds["train"] - compiled.seconds["compile"]
+    assert (eager.seconds["compile"], compiled.seconds["compile"] > 1) == (0, True)
+    assert compiled.throughput["samples_per_second"] == pytest.approx(6 * 32 / seconds)
 
 
 def test_a_run_with_every_option_changed_records_what_it_did(tmp_path: Path) -> None:

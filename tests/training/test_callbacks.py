@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch._dynamo.callback import CallbackTrigger, callback_handler
 
 from lora_agnews.errors import RunPruned
 from lora_agnews.training import callbacks
@@ -70,3 +71,34 @@ def test_the_stopwatch_of_a_continued_run_continues(monkeypatch: pytest.MonkeyPa
     second.on_train_batch_end(trainer, None, None, batch, 0)  # type: ignore[arg-type]
     second.on_train_end(trainer, None)  # type: ignore[arg-type]
     assert (second.seconds, second.samples, int(second.tokens)) == (10.0, 8, 24)
+
+
+def test_the_speed_leaves_out_what_is_compiled_during_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call of the clock is one second later: training takes 5, of which its compilation takes 1."""
+    seconds = iter(range(100))
+    monkeypatch.setattr(callbacks, "time", SimpleNamespace(perf_counter=lambda: float(next(seconds))))
+    watch, trainer = Stopwatch(0.0, 0.0), SimpleNamespace(world_size=1, strategy=ON_CPU)
+    batch = {"labels": torch.zeros(12), "attention_mask": torch.ones(12, 2)}
+    with watch.leaving_out_compilation():
+        watch.on_train_start(trainer, None)  # type: ignore[arg-type]
+        with callback_handler.install_callbacks(CallbackTrigger.DYNAMO, "0/0"):
+            watch.on_train_batch_end(trainer, None, None, batch, 0)  # type: ignore[arg-type]
+        watch.on_validation_start(trainer, None)  # type: ignore[arg-type]
+        with callback_handler.install_callbacks(CallbackTrigger.DYNAMO, "0/1"):
+            pass  # not a part of the training
+        watch.on_validation_end(trainer, None)  # type: ignore[arg-type]
+        saved = watch.state_dict()
+        watch.on_train_end(trainer, None)  # type: ignore[arg-type]
+    assert (watch.seconds, watch.compile_seconds, saved["compile_seconds"]) == (5.0, 1.0, 1.0)
+    speed = watch.throughput(steps=2, device=torch.device("cpu"))
+    assert (speed["samples_per_second"], speed["steps_per_second"], speed["tokens_per_second"]) == (3.0, 0.5, 6.0)
+    assert callback_handler.start_callbacks == callback_handler.end_callbacks == []
+    continued = Stopwatch(0.0, 0.0)
+    continued.load_state_dict(saved)
+    assert continued.compile_seconds == 1.0
+
+
+def test_checkpoints_from_before_the_compilation_was_measured_can_be_continued() -> None:
+    watch = Stopwatch(0.0, 0.0)
+    watch.load_state_dict({"seconds": 3.0, "samples": 8, "tokens": 24})
+    assert (watch.seconds, watch.compile_seconds) == (3.0, 0.0)

@@ -1,11 +1,13 @@
 """Metrics equal hand counts."""
 
+import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from lora_agnews.training.metrics import Predictions
+from lora_agnews.training.metrics import EpochLoss, Predictions
 from tests.toys import Answers, loader, make_task, make_trainer
 
 
@@ -41,3 +43,12 @@ def test_predictions_are_sorted_by_row_whatever_the_batches() -> None:
     predictions.reset()
     predictions.update(torch.tensor([8, 1]), torch.tensor([0, 0]), logits[:2])
     assert predictions.compute()["row"].tolist() == [1, 8]
+
+
+def test_the_training_loss_is_the_mean_over_rows_and_a_row_repeated_for_another_device_does_not_count() -> None:
+    one_device = SimpleNamespace(reduce=lambda totals, reduce_op: totals)
+    loss = EpochLoss()
+    for mean, rows, weight in ((1.0, 4, None), (2.0, 2, torch.tensor(1.25)), (100.0, 1, torch.tensor(0.0))):
+        loss.update(torch.tensor(mean), rows, weight)
+    assert loss.compute(one_device) == round((4 * 1.0 + 2 * 2.0) / 6, 6)  # type: ignore[arg-type]
+    assert math.isnan(loss.compute(one_device)), "the next epoch has begun"  # type: ignore[arg-type]
