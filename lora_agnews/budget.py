@@ -144,5 +144,5 @@ def count(model: nn.Module, limit: int = HARD_LIMIT, head: tuple[str, ...] = ())
 
 
 def recount(budget: Budget, model: nn.Module) -> Budget:
-    """Count the model again, under the same limit and with the same head."""
-    return replace(count(model, budget.limit, budget.head), r=budget.r)
+    """Count again what a model trains. Limit, head and total stay, also if the model runs without its prefix."""
+    return replace(count(model, budget.limit, budget.head), r=budget.r, total=budget.total)

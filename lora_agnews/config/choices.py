@@ -43,6 +43,13 @@ class WandbMode(StrEnum):
     DISABLED = "disabled"
 
 
+class Prefix(StrEnum):
+    """What happens to the frozen layers below the lowest adapter; implemented in training/prefix.py."""
+
+    LIVE = "live"
+    CACHED = "cached"
+
+
 class Sampler(StrEnum):
     """How a study chooses its points; implemented in sweeps/study.py."""
 

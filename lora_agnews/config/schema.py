@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lora_agnews.budget import HARD_LIMIT, MAX_RANK
-from lora_agnews.config.choices import Head, Optimizer, Precision, Pruner, Sampler, Schedule, WandbMode
+from lora_agnews.config.choices import Head, Optimizer, Precision, Prefix, Pruner, Sampler, Schedule, WandbMode
 from lora_agnews.config.rules import CHECKED_TYPES, check_value, config_keys, is_name, rule
 from lora_agnews.errors import UserError
 
@@ -68,6 +68,12 @@ class ModelConfig:
         "what is trained in the head. full: dense and out_proj; lora: an adapter on the frozen dense, and out_proj; "
         "out_proj: only the last layer, without an adapter on the head",
         choices=Head,
+    )
+    prefix: str = rule(
+        "frozen layers below the lowest adapter. live: they run in each step, with dropout; cached: their output is "
+        "computed once, without dropout, and kept in data.cache_dir",
+        choices=Prefix,
+        as_before="live",
     )
     lora: LoraConfig = rule("the adapters")
 

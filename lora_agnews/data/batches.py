@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from lora_agnews.data.states import States
 from lora_agnews.data.tokens import Tokens
 
 Batch = dict[str, Tensor]  # input_ids (B, T), labels (B,), attention_mask (B, T) if a row is padded, rows (B,): int64
@@ -70,9 +71,11 @@ def collate(
     pad: int,
     share: tuple[int, int] = (0, 1),
     numbered: bool = False,
+    states: States | None = None,
 ) -> Batch:
     """Gather rows into a batch, padded on the right to the longest of them. A `numbered` one also has `rows`.
 
+    With `states` it has them, (B, T, H) float16, as inputs_embeds instead of input_ids.
     A batch in which no row is padded has no attention_mask. So nobody has to look for padding on the GPU. `share`
     (rank, number of devices) selects the rows of one device. The batch then also has `weight`, which scales the mean
     loss of this device so that the average over the devices is the mean over all rows. A device without a row gets one
@@ -82,14 +85,18 @@ def collate(
     at = np.asarray(rows)[rank::devices]
     weight = len(at) * devices / len(rows)
     at = at if len(at) else np.asarray(rows)[:1]
-    starts, lengths = tokens.offsets[at], tokens.offsets[at + 1] - tokens.offsets[at]
+    lengths = tokens.offsets[at + 1] - tokens.offsets[at] if states is None else states.vectors[at]
     columns = np.arange(lengths.max())
     real = columns < lengths[:, None]
-    where = np.minimum(starts[:, None] + columns, len(tokens.flat) - 1)
-    batch = {
-        "input_ids": torch.from_numpy(np.where(real, tokens.flat[where], pad).astype(np.int64)),
-        "labels": torch.from_numpy(labels[at]),
-    }
+    batch = {"labels": torch.from_numpy(labels[at])}
+    if states is None:
+        where = np.minimum(tokens.offsets[at][:, None] + columns, len(tokens.flat) - 1)
+        batch["input_ids"] = torch.from_numpy(np.where(real, tokens.flat[where], pad).astype(np.int64))
+    else:
+        padded = np.zeros((*real.shape, states.width), dtype=np.float16)
+        for each, row in zip(padded, at, strict=True):
+            each[: states.vectors[row]] = states[row]
+        batch["inputs_embeds"] = torch.from_numpy(padded)
     if numbered:
         batch["rows"] = torch.from_numpy(at)
     if not real.all():

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from lora_agnews.data.batches import BucketSampler, Loader, collate, evaluation_batches
 from lora_agnews.data.source import Rows, fingerprints, load_rows
 from lora_agnews.data.split import Overlap, overlap, stratified_split
+from lora_agnews.data.states import States
 from lora_agnews.data.tokens import Tokens, load_tokens
 
 
@@ -45,6 +46,7 @@ class AGNewsDataModule(L.LightningDataModule):
         self.batch_size, self.eval_batch_size, self.bucket = batch_size, eval_batch_size, bucket
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else _default_cache()
         self.train: Rows | None = None
+        self.states: dict[str, States] = {}  # of "train" and "test", with model.prefix=cached
 
     def setup(self, stage: str | None = None) -> None:
         """Read, split and tokenise the rows on the first call. Later calls do nothing."""
@@ -83,19 +85,23 @@ class AGNewsDataModule(L.LightningDataModule):
             found.update(np.ascontiguousarray(array).data)
         return found.hexdigest()
 
+    def all_tokens(self) -> dict[str, Tokens]:
+        """Return the tokens of the training file (validation included) and of the test file, if there is one."""
+        return {"train": self.tokens} | ({"test": self.test_tokens} if self.test else {})
+
     def train_dataloader(self) -> Loader:
         lengths = self.tokens.lengths[self.train_rows]
         sampler = BucketSampler(lengths, self.batch_size, self.bucket, self.seed, self._batches_consumed)
-        return self._loader(self.train_rows, self.tokens, self.train, sampler, self._rank_and_devices())
+        return self._loader("train", self.train_rows, sampler, share=self._rank_and_devices())
 
     def val_dataloader(self) -> Loader:
         batches = evaluation_batches(self.tokens.lengths[self.val_rows], self.eval_batch_size, self._rank_and_devices())
-        return self._loader(self.val_rows, self.tokens, self.train, batches, numbered=True)
+        return self._loader("train", self.val_rows, batches, numbered=True)
 
     def test_dataloader(self) -> Loader:
         assert self.test is not None
         batches = evaluation_batches(self.test_tokens.lengths, self.eval_batch_size, self._rank_and_devices())
-        return self._loader(np.arange(len(self.test)), self.test_tokens, self.test, batches)
+        return self._loader("test", np.arange(len(self.test)), batches)
 
     def _batches_consumed(self) -> int:
         return 0 if self.trainer is None else self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
@@ -104,18 +110,18 @@ class AGNewsDataModule(L.LightningDataModule):
         """Return rank and number of devices."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
-    def _loader(
-        self,
-        rows: np.ndarray,
-        tokens: Tokens,
-        source: Rows | None,
-        batches: Any,
-        share: tuple[int, int] = (0, 1),
-        numbered: bool = False,
-    ) -> Loader:
+    def _loader(self, split: str, rows: np.ndarray, batches: Any, **options: Any) -> Loader:
+        """Build the loader of some rows of a file; `options` are those of `collate`."""
+        source = self.train if split == "train" else self.test
         assert source is not None
-        labels, pad = np.asarray(source.labels), self.tokenizer.pad_token_id
-        collate_rows = partial(collate, tokens=tokens, labels=labels, pad=pad, share=share, numbered=numbered)
+        collate_rows = partial(
+            collate,
+            tokens=self.all_tokens()[split],
+            labels=np.asarray(source.labels),
+            pad=self.tokenizer.pad_token_id,
+            states=self.states.get(split),
+            **options,
+        )
         # Gathering a batch takes 0.1 ms, so worker processes would cost more than they save. The loader has its own
         # generator because creating an iterator draws a number, which must not change the random state of dropout.
         return Loader(rows, sampler=batches, batch_size=None, collate_fn=collate_rows, generator=torch.Generator())  # type: ignore[arg-type]

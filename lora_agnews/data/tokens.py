@@ -29,6 +29,10 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    def fingerprint(self) -> str:
+        """Return a hash of the tokens of all rows."""
+        return _checksum(self.flat, self.offsets)
+
     @property
     def lengths(self) -> np.ndarray:
         return np.diff(self.offsets)

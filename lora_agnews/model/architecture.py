@@ -41,6 +41,7 @@ class Family:
     layers: str = "encoder.layer"
     token_types: bool = False
     relative_positions: bool = False
+    layers_return_tuples: bool = False
     positions_after_padding: bool = False  # position ids begin after the id of the padding token
 
 
@@ -67,6 +68,7 @@ MPNET = Family(
     output_norm="output.LayerNorm",
     head=HeadLayers("classifier.dense", "classifier.out_proj"),
     relative_positions=True,
+    layers_return_tuples=True,
     positions_after_padding=True,
 )
 DISTILBERT = Family(

@@ -88,13 +88,13 @@ def adapt(model: nn.Module, shape: Architecture, lora: LoraSpec) -> peft.PeftMod
     return wrapped.train()  # from_pretrained gives eval mode, and Lightning keeps the mode it finds
 
 
-def cast_frozen_layers(dtype: torch.dtype, model: peft.PeftModel) -> None:
+def cast_frozen_layers(dtype: torch.dtype, model: nn.Module) -> None:
     """Store the encoder's frozen Linear layers in the autocast dtype, so that they are not cast again at every step.
 
     Logits, loss and gradients are bit-identical to plain autocast. Skipped for DoRA, which takes norms of the weights
     in float32.
     """
-    if model.peft_config["default"].use_dora:
+    if isinstance(model, peft.PeftModel) and model.peft_config["default"].use_dora:
         return
     for name, module in model.named_modules():
         is_trained = any(parameter.requires_grad for parameter in module.parameters())
@@ -124,8 +124,9 @@ def speed_up_encoder(model: nn.Module, shape: Architecture) -> None:
         return args, kwargs | {"attention_mask": allowed}
 
     base.get_submodule(shape.family.model).register_forward_pre_hook(expand_mask, with_kwargs=True)
-    norm = base.get_submodule(shape.last_attention_norm)
-    norm.register_forward_pre_hook(lambda _, inputs: (inputs[0][:, :1],))
+    norm = dict(base.named_modules()).get(shape.last_attention_norm)  # a model may lack its last layer; see prefix.py
+    if norm is not None:
+        norm.register_forward_pre_hook(lambda _, inputs: (inputs[0][:, :1],))
 
 
 def _adapter_weights(model: nn.Module) -> dict[str, Tensor]:

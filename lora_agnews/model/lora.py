@@ -91,6 +91,24 @@ def adapter_ranks(architecture: Architecture, lora: LoraSpec) -> dict[str, int]:
     return chosen
 
 
+def prefix_end(architecture: Architecture, lora: LoraSpec) -> int:
+    """Return the number of the lowest encoder layer that trains something, or of layers if none does.
+
+    Raises: UserError, if layer 0 or the embeddings train something, because then there is no prefix.
+    """
+    if lora.bias == "all":
+        raise UserError("model.prefix=cached: model.lora.bias=all trains biases in all layers; use none or lora_only")
+    numbers = (re.search(r"\.layer\.(\d+)\.", name) for name in trained_parameters(architecture, lora))
+    lowest = min((int(number[1]) for number in numbers if number), default=architecture.num_layers)
+    if lowest == 0:
+        upper = max(1, architecture.num_layers // 3)
+        raise UserError(
+            f"model.prefix=cached needs layers below the lowest adapter, but layer 0 has one with "
+            f"model.lora.layers={to_override(lora.layers)}; use for example model.lora.layers=-{upper}:"
+        )
+    return lowest
+
+
 def targets_without_adapter(architecture: Architecture, lora: LoraSpec) -> list[str]:
     """List targets that match only the head and get no adapter because `model.head` allows none there."""
     if lora.head_rule.adapts_targets:

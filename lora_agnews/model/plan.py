@@ -3,15 +3,26 @@
 from collections.abc import Iterable
 
 from lora_agnews.budget import Budget
+from lora_agnews.config.choices import Prefix
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import UserError
 from lora_agnews.model.architecture import Architecture, read_architecture
-from lora_agnews.model.lora import LoraSpec, fitting_heads, largest_ranks, predict_budget, targets_without_adapter
+from lora_agnews.model.lora import (
+    LoraSpec,
+    fitting_heads,
+    largest_ranks,
+    predict_budget,
+    prefix_end,
+    targets_without_adapter,
+)
 
 
 def predict(config: TrainConfig) -> Budget:
     """Predict the budget of a run. Raises: UserError; RuntimeError, if the model's config.json can't be fetched."""
-    return predict_budget(*_subject(config), config.budget.max_trainable)
+    subject = _subject(config)
+    if config.model.prefix == Prefix.CACHED:
+        prefix_end(*subject)
+    return predict_budget(*subject, config.budget.max_trainable)
 
 
 def remedies(config: TrainConfig) -> list[str]:

@@ -8,20 +8,15 @@ import torch
 from torch import nn
 
 from lora_agnews.budget import Budget, count
-from lora_agnews.config.choices import Precision
+from lora_agnews.config.choices import Precision, Prefix
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.data.datamodule import AGNewsDataModule
 from lora_agnews.model.architecture import Architecture, read_architecture_folder
-from lora_agnews.model.build import (
-    AUTOCAST_DTYPES,
-    build_model,
-    cast_frozen_layers,
-    load_tokenizer,
-    speed_up_encoder,
-)
+from lora_agnews.model.build import AUTOCAST_DTYPES, build_model, cast_frozen_layers, load_tokenizer, speed_up_encoder
 from lora_agnews.model.encoder import Encoder
-from lora_agnews.model.lora import LoraSpec, predict_budget
+from lora_agnews.model.lora import LoraSpec, predict_budget, prefix_end
 from lora_agnews.training.checkpoint import BEST
+from lora_agnews.training.prefix import CachedPrefix
 from lora_agnews.training.task import LoRAClassifier
 from lora_agnews.training.trainer import send_library_messages_to_log, skipped_steps, stopped_early, stopwatch_of
 
@@ -34,6 +29,7 @@ class Parts:
     model: nn.Module  # wrapped by PEFT
     architecture: Architecture
     task: LoRAClassifier
+    prefix: CachedPrefix | None  # None: model.prefix=live
 
     @property
     def batches(self) -> int:
@@ -71,7 +67,9 @@ def prepare(config: TrainConfig, encoder: Encoder) -> Parts:
     assert built == predicted, f"predicted {predicted}, built {built}"
     optim = asdict(config.optim)
     task = LoRAClassifier(model, predicted, optimizer=optim.pop("name"), **optim)
-    return Parts(data, model, architecture, task)
+    is_cached = config.model.prefix == Prefix.CACHED
+    prefix = CachedPrefix(encoder, architecture, prefix_end(architecture, lora)) if is_cached else None
+    return Parts(data, model, architecture, task, prefix)
 
 
 def fit(parts: Parts, trainer: L.Trainer, checkpoint: Path | None, compile_model: bool) -> FitResult:
@@ -80,6 +78,7 @@ def fit(parts: Parts, trainer: L.Trainer, checkpoint: Path | None, compile_model
     Raises: RunPruned, if a study stops the run; BudgetExceeded, if a callback unfroze too much; KeyboardInterrupt, once
     a checkpoint is written.
     """
+    prefix_seconds = parts.prefix.use(parts.model, parts.data, trainer) if parts.prefix else 0.0
     if trainer.precision in AUTOCAST_DTYPES:
         cast_frozen_layers(AUTOCAST_DTYPES[Precision(trainer.precision)], parts.model)
     speed_up_encoder(parts.model, parts.architecture)
@@ -95,7 +94,7 @@ def fit(parts: Parts, trainer: L.Trainer, checkpoint: Path | None, compile_model
         predictions=parts.task.best_predictions,
         budget=parts.task.budget,
         throughput=speed | {"skipped_steps": skipped_steps(trainer)},
-        seconds={"train": stopwatch.seconds, "compile": stopwatch.compile_seconds},
+        seconds={"train": stopwatch.seconds, "compile": stopwatch.compile_seconds, "prefix": prefix_seconds},
         stopped_early=stopped_early(trainer),
     )
 

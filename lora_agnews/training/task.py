@@ -13,6 +13,8 @@ from lora_agnews.results.monitor import MONITOR
 from lora_agnews.training.metrics import ClassificationMetrics, EpochLoss
 from lora_agnews.training.optimizers import build_optimizer, build_schedule, check_optimizers
 
+INPUTS = ("input_ids", "inputs_embeds", "attention_mask")  # of the model; not every batch has all of them
+
 
 class LoRAClassifier(L.LightningModule):
     """Trains what `model` leaves trainable. Batches: `data.batches.Batch`."""
@@ -44,7 +46,7 @@ class LoRAClassifier(L.LightningModule):
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Return the logits (B, 4)."""
-        logits: Tensor = self.model(input_ids=batch["input_ids"], attention_mask=batch.get("attention_mask")).logits
+        logits: Tensor = self.model(**{name: batch[name] for name in INPUTS if name in batch}).logits
         return logits
 
     def on_fit_start(self) -> None:
