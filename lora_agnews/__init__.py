@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lora_agnews.inference.classifier import Classifier
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 
 def load_run(*run_dirs: str | Path, base: str | None = None) -> "Classifier":

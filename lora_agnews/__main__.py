@@ -53,7 +53,8 @@ def budget(
 ) -> None:
     """Show what a run would train, and what would fit the budget.
 
-    Part by part, for `python train.py OVERRIDES`, and the largest r that fits. Loads no weights.
+    Counts the parameters of `python train.py OVERRIDES` part by part, without loading weights, and the largest r that
+    fits.
 
     Exit status: 0 if the run, or at least one point of the plan, fits; 1 if not; 2 if it can't be built.
     """
@@ -154,7 +155,7 @@ def predict(
     output: Annotated[str, typer.Option("--output", "-o", metavar="OUT.csv", help="- writes to stdout")] = "-",
     text_column: Annotated[str, typer.Option(help="column with the texts, if the file has columns")] = "text",
     full: Annotated[bool, typer.Option("--full", help="also write text, label name and probabilities")] = False,
-    half: Annotated[bool, typer.Option("--half", help="faster on a GPU; probabilities to two digits only")] = False,
+    half: Annotated[bool, typer.Option("--half", help="for GPUs; probabilities to two digits only")] = False,
     base: Base = None,
 ) -> None:
     """Classify the texts of a file and write a submission.

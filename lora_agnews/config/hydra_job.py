@@ -66,7 +66,7 @@ def _resolve_run_dir(resume: str | None, new: str) -> str:
 
 
 def _resolve_start(devices: int) -> str:
-    """`${start:DEVICES}`: the time, or what the processes of a run that srun starts together have in common.
+    """`${start:DEVICES}`: the time or, under srun, the Slurm job and step, which all processes of the run share.
 
     Raises: UserError, under torchrun, whose processes have no such thing in common.
     """

@@ -12,7 +12,7 @@ from lora_agnews.labels import LABELS
 
 @dataclass(frozen=True)
 class Overlap:
-    """Number of duplicate texts: within train, and between two splits (rows of the second one)."""
+    """Number of duplicate texts: within train, and of rows of one split whose text is in another."""
 
     within_train: int
     train_and_val: int

@@ -82,7 +82,7 @@ class Model:
     def __init__(
         self, run: Run, device: torch.device, *, merged: bool = True, half: bool = False, precision: str = "32-true"
     ) -> None:
-        """Load the model. Merging the adapters and half precision make it faster; without merging and in the run's own
+        """Load the model. It is faster with merged adapters and in half precision; without merging and in the run's own
         precision, it computes the same bits as the run.
 
         Raises: UserError, if the base is not that of the run; RuntimeError, if it has no weights.

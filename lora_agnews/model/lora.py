@@ -37,7 +37,7 @@ HEADS = {
 
 @dataclass(frozen=True)
 class LoraSpec:
-    """The adapters and what of the head is trained. Every field is as in `model.lora` and `model.head`."""
+    """The adapters, and the part of the head that is trained. Every field is as in `model.lora` and `model.head`."""
 
     r: int
     alpha: int

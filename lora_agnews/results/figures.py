@@ -30,7 +30,7 @@ def draw_run(run_dir: Path, result: RunResult) -> list[Path]:
 def draw_curves(run_dir: Path, result: RunResult) -> Path:
     """Draw figures/curves.png from metrics.csv: loss and validation accuracy by step.
 
-    The training loss is the mean of the last tenth of the logged batches, over the pale loss of single batches. Thin
+    The training loss is a running mean over a tenth of the logged batches; single batches are pale behind it. Thin
     vertical lines mark the validations. The band is one standard error of a share of the validation rows.
     """
     with (run_dir / METRICS_FILE).open(newline="") as stream:

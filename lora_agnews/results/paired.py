@@ -35,8 +35,8 @@ def predictions_by_seed(runs: Sequence[Run]) -> Predictions:
 def paired_difference(first: Predictions, second: Predictions) -> Difference | None:
     """Return the difference over the seeds that both have with the same rows; None if there is no such seed.
 
-    The error covers the rows, among which each pair is compared, and the seeds, as far as they vary more than the rows
-    explain: variance(rows) + max(0, variance(seeds) - variance(rows within seeds)). A row that several seeds validate
+    The error covers two sources: the rows, and the part of the variance between seeds that the rows do not explain:
+    variance(rows) + max(0, variance(seeds) - variance(rows within seeds)). A row that several seeds validate
     is one row. Source: two-way clustering, Cameron, Gelbach and Miller 2011, Robust Inference with Multiway Clustering;
     paired differences between models, E. Miller 2024, Adding Error Bars to Evals, arXiv 2411.00640.
     """

@@ -81,8 +81,8 @@ def rank(runs: Sequence[Run], by: str = MONITOR.key) -> list[Row]:
 def _mark_ties(counted: Sequence[Row]) -> None:
     """Mark the rows that are at most one standard error behind the best row.
 
-    If both have runs of the same seed with predictions of the same rows, it is that of the paired difference over these
-    runs. Otherwise it is that of the best row.
+    If both have runs of the same seed with predictions of the same rows, the standard error is that of the paired
+    difference over these runs. Otherwise it is that of the best row's mean.
     """
     best = min(counted, key=lambda row: MONITOR.cost(row.mean()), default=None)
     if best is None:

@@ -66,7 +66,7 @@ class Row:
         return ", ".join(f"{number} {status.label}" for status, number in self.other_statuses.items())
 
     def spread(self, metric: str = MONITOR.key) -> str:
-        """Mean ± standard deviation as it is reported; only the score for one run, "-" for none."""
+        """Mean ± standard deviation as it is reported; without the deviation for one run, "-" for none."""
         if not self.scores(metric):
             return "-"
         return f"{self.mean(metric):.4f}" + (f" ± {self.std(metric):.4f}" if self.n > 1 else "")

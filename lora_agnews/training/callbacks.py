@@ -166,7 +166,7 @@ class Stopwatch(L.Callback):
 
     @contextmanager
     def leaving_out_compilation(self) -> Iterator[None]:
-        """Measure the compilations in this block, whenever they happen: other shapes of a batch may need another one.
+        """Time every compilation in this block. A new shape of a batch can trigger one at any step.
 
         PyTorch has no public hook for this.
         """

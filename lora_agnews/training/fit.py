@@ -39,7 +39,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What training gave: metrics and predictions of the best validation, speed (without compilation), and its end."""
+    """What training gave. Metrics and predictions are those of the best validation; speed leaves out compilation."""
 
     metrics: dict[str, float]
     confusion: list[list[int]]

@@ -65,7 +65,7 @@ class Predictions(Metric):
 class ClassificationMetrics(nn.Module):
     """Accumulates over batches and devices.
 
-    `confusion` (4, 4) int64, rows true, and `predictions`, of the validation rows only, belong to the last `compute`.
+    `compute` sets `confusion`, (4, 4) int64 with true classes as rows, and, for validation only, `predictions`.
     """
 
     def __init__(self) -> None:

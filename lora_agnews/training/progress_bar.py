@@ -16,7 +16,8 @@ SECONDS_BETWEEN_REFRESHES = 1.0
 class ProgressBar(LightningProgressBar):
     """One bar for the whole training, with epochs counted from 1, and one for each validation or test.
 
-    A bar is redrawn by the first batch that ends a second or more after the last time. All bars disappear at the end.
+    A bar is redrawn by the first batch that ends a second or more after the previous redraw. All bars disappear at the
+    end.
     """
 
     def __init__(self) -> None:
