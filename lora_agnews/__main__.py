@@ -71,7 +71,9 @@ def compare(
     Failed, partial and over-budget runs are listed and never counted. Exit status: 2 for a directory without a run.
     """
     with exit_cleanly():
-        rows = ranking.rank(ranking.find_runs(folders), sort)
+        runs = ranking.find_runs(folders)
+        tables.note_damaged(runs)
+        rows = ranking.rank(runs, sort)
         if as_json:
             console.print_data(json.dumps([row.to_dict() for row in rows], indent=2) + "\n")
         elif as_csv:
@@ -92,7 +94,9 @@ def report(
     from lora_agnews.results.report import write_report
 
     with exit_cleanly():
-        rows = ranking.rank(ranking.find_runs(folders))
+        runs = ranking.find_runs(folders)
+        tables.note_damaged(runs)
+        rows = ranking.rank(runs)
         names = [folder.resolve().name for folder in folders]
         check_output(output)
         with checked_write(output):

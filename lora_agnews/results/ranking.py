@@ -59,7 +59,9 @@ class Row:
     def name(self) -> str:
         """What varies, as it is typed on the command line; if nothing varies, the directory of the runs."""
         varying = " ".join(f"{key}={to_override(value)}" for key, value in self.values.items())
-        folder, _ = self.runs[0]
+        folder, result = self.runs[0]
+        if not result.config:
+            return folder.name
         return varying or (folder if len(self.runs) == 1 else folder.parent).name
 
     @property
@@ -114,7 +116,7 @@ class Row:
 def find_runs(folders: Sequence[Path]) -> list[Run]:
     """Find every run in the folders, at any depth. A `running` one that no process has locked was interrupted.
 
-    Raises: UserError, naming a folder without a run, or a record that can't be read.
+    A run whose record can't be read is damaged. Raises: UserError, naming a folder without a run.
     """
     found: dict[Path, RunResult] = {}
     for folder in folders:
@@ -123,10 +125,8 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
             what = "no run in it" if folder.is_dir() else "a file" if folder.is_file() else "no such directory"
             raise UserError(f"{folder}: {what}; give run directories, or directories that hold some")
         for record in records:
-            try:
-                result = RunResult.load(record.parent)
-            except (ValueError, TypeError) as error:
-                raise UserError(f"{record}: not a record of this version ({error})") from error
+            result = RunResult.load_even_damaged(record.parent)
+            assert result is not None
             if result.status == Status.RUNNING and not is_locked(record.parent):
                 result.status = Status.INTERRUPTED
             found[record.parent.resolve()] = result
@@ -143,7 +143,8 @@ def rank(runs: Sequence[Run], by: str = MONITOR.key) -> list[Row]:
     for run in runs:
         groups.setdefault(json.dumps(_configuration(run[1])), []).append(run)
     configurations = [_configuration(members[0][1]) for members in groups.values()]
-    varying = [key for key in configurations[0] if len({json.dumps(each[key]) for each in configurations}) > 1]
+    known = [_configuration(result) for _, result in runs if result.config] or configurations
+    varying = [key for key in known[0] if len({json.dumps(each[key]) for each in known}) > 1]
     names = short_names(varying)
     rows = [
         Row({names[key]: values[key] for key in varying}, *newest_of_each_seed(members))

@@ -15,8 +15,8 @@ from lora_agnews.config.schema import StudyConfig
 from lora_agnews.labels import LABELS
 from lora_agnews.results.estimates import Estimate, Evaluation
 from lora_agnews.results.monitor import MONITOR
-from lora_agnews.results.ranking import TEST, Row, short_names
-from lora_agnews.results.record import RunResult
+from lora_agnews.results.ranking import TEST, Row, Run, short_names
+from lora_agnews.results.record import RunResult, Status
 from lora_agnews.terminal import console
 from lora_agnews.terminal.console import note, print_line, print_table, short_path
 
@@ -106,6 +106,13 @@ def show_ranking(rows: Sequence[Row]) -> None:
         note(f"{repeated} older runs of the same configuration and seed are not counted: only the newest one is")
     if any(row.tied for row in rows):
         print_line(f"= within one standard error of the best {MONITOR.label}", style="dim")
+
+
+def note_damaged(runs: Sequence[Run]) -> None:
+    """Print a note for each run whose record can't be read, with the name of the file."""
+    for _, result in runs:
+        if result.status == Status.DAMAGED:
+            note(str(result.error))
 
 
 def fitting_ranking_table(rows: Sequence[Row], width: int) -> RenderableType:

@@ -31,8 +31,24 @@ def test_a_point_that_cannot_run_is_recorded_with_the_remedy_and_tried_again(
 def test_a_point_that_is_done_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str) -> None:
     monkeypatch.setattr(point, "run", None)
     config = compose_config(["model=tiny"])
-    RunResult.of(config, status=status, metrics={"val/accuracy": 0.5}).save(tmp_path)
+    RunResult.of(config, status=status, metrics={"val/accuracy": 0.5}, seconds={"total": 1.0}).save(tmp_path)
     assert run_point(config, tmp_path, "group").status == status
+
+
+def test_a_point_with_a_damaged_record_is_left_as_it_is_and_fails_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(point, "run", None)
+    path = tmp_path / "r=1" / "result.json"
+    path.parent.mkdir()
+    path.write_text("{")
+    SweepProgress(tmp_path, 2).run(compose_config(["model=tiny"]), path.parent)
+    assert path.read_text() == "{"
+    assert conclude(tmp_path)[1] == 1
+    out, err = capfd.readouterr()
+    assert f"[1/2] r=1  damaged: {path}: not a record of this version: " in out
+    assert "0/2 done | 1 damaged" in out
+    assert f"note: {path}: not a record" in err
 
 
 @pytest.mark.parametrize("status", [None, "interrupted", "failed", "running"])
