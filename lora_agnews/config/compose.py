@@ -15,9 +15,10 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lora_agnews.config.directories import check_directory
 from lora_agnews.config.keys import CONF, STUDIES, STUDY_RULES
 from lora_agnews.config.messages import describe_syntax_error, suggest, to_user_error
-from lora_agnews.config.overrides import check_directory, overrides_to_try, parse_overrides
+from lora_agnews.config.overrides import overrides_to_try, parse_overrides
 from lora_agnews.config.rules import config_keys
 from lora_agnews.config.schema import StudyConfig, TrainConfig
 from lora_agnews.errors import UserError
@@ -135,7 +136,7 @@ def compose_study(overrides: Sequence[str]) -> StudyConfig:
         except (HydraException, OmegaConfBaseException) as error:
             raise to_user_error(error, own) from error
     assert isinstance(study, StudyConfig)
-    check_directory(f"dir={study.dir or 'runs'}")
+    check_directory("dir", study.dir or "runs")
     study.overrides += [line for line in overrides if line not in own]
     with hydra_initialized():
         for override in parse_overrides(study.overrides, multirun=True):

@@ -88,6 +88,14 @@ class RunResult:
         write_atomically(run_dir / CONFIG_FILE, yaml.safe_dump(self.config, sort_keys=False))
         write_atomically(run_dir / RESULT_FILE, json.dumps(asdict(self), indent=2, default=str) + "\n")
 
+    @staticmethod
+    def mark_failed(run_dir: Path) -> None:
+        """Change `running` to `failed` in the record that is there. This needs no space, so it works on a full disk."""
+        with (run_dir / RESULT_FILE).open("r+b") as stream:
+            text = stream.read().replace(b'"status": "running"', b'"status": "failed" ', 1)
+            stream.seek(0)
+            stream.write(text)
+
     @classmethod
     def load(cls, run_dir: Path) -> "RunResult":
         """Read RUN_DIR/result.json. Raises: FileNotFoundError; UserError, naming the file, if it is no such record."""

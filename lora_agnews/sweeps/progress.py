@@ -100,11 +100,14 @@ def conclude(folder: Path) -> tuple[list[Row], int]:
         return [], 0
     runs = find_runs([folder])
     rows = rank(runs)
-    write_atomically(folder / LEADERBOARD, to_csv(rows))
     console.print_line("")
     tables.show_ranking(rows)
     tables.note_damaged(runs)
-    console.print_line(f"leaderboard  {folder / LEADERBOARD}")
+    try:
+        write_atomically(folder / LEADERBOARD, to_csv(rows))
+        console.print_line(f"leaderboard  {folder / LEADERBOARD}")
+    except OSError as error:
+        console.note(f"{folder / LEADERBOARD} can't be written ({error.strerror})")
     logger = next((result.config["logger"] for _, result in runs if result.config), {"wandb": "disabled"})
     _log_to_wandb(folder, logger, to_table(rows))
     return rows, int(any(result.status in (Status.FAILED, Status.DAMAGED) for _, result in runs))

@@ -112,9 +112,13 @@ class Checkpoints(Checkpoint):
     def _save(self, trainer: L.Trainer, name: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         unfinished = self.folder / f".{name}"
-        trainer.save_checkpoint(unfinished)
-        if trainer.is_global_zero:
-            unfinished.replace(self.folder / name)
+        try:
+            trainer.save_checkpoint(unfinished)
+            if trainer.is_global_zero:
+                unfinished.replace(self.folder / name)
+        finally:  # what was written before the disk was full is the space that the record needs
+            if trainer.is_global_zero:
+                unfinished.unlink(missing_ok=True)
         trainer.strategy.barrier(name)
 
     def _on_signal(self, number: int, frame: Any) -> None:

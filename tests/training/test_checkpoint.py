@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 
@@ -44,6 +45,19 @@ def test_where_hard_links_do_not_exist_the_previous_checkpoint_is_a_copy(
     previous = tmp_path / "checkpoints" / "previous.ckpt"
     assert torch.load(previous, weights_only=True)["global_step"] > 0
     assert train(tmp_path, short_config, previous).metrics == uninterrupted[0]
+
+
+def test_a_checkpoint_for_which_the_disk_has_no_space_leaves_no_part_of_it(
+    short_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(trainer: L.Trainer, path: Path) -> None:
+        path.write_bytes(b"part")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(L.Trainer, "save_checkpoint", fill)
+    result = train(tmp_path, short_config)
+    assert (result.status, str(result.error)[:16]) == ("failed", "the disk is full")
+    assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
 def test_a_flipped_byte_in_a_checkpoint_is_noticed(
