@@ -43,6 +43,12 @@ class Checkpoints(Checkpoint):
         self.stopping = False
         self.handlers: dict[int, Any] = {}
 
+    def setup(self, trainer: L.Trainer, task: L.LightningModule, stage: str) -> None:
+        """Remove what a process left that was killed while it wrote a checkpoint."""
+        if trainer.is_global_zero:
+            for name in (LAST, PREVIOUS, BEST):
+                (self.folder / f".{name}").unlink(missing_ok=True)
+
     def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         if self.random_states is not None:
             _set_random_state(self.random_states, trainer)
@@ -193,10 +199,11 @@ def seconds_before(checkpoint: dict[str, Any]) -> float:
 
 
 def _is_intact(path: Path) -> bool:
-    """Whether the checksums of a checkpoint, which is a zip archive, match."""
+    """Whether the checksums of a checkpoint match. It is a zip archive, in which PyTorch compresses nothing."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
+            stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
+            return stored and archive.testzip() is None
     except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError):
         return False
 
