@@ -1,6 +1,5 @@
 """The pictures in a run's figures/, drawn with matplotlib."""
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from lora_agnews.labels import LABELS
+from lora_agnews.results.curves import read_rows
 from lora_agnews.results.estimates import wilson_interval
 from lora_agnews.results.record import METRICS_FILE, RunResult
 
@@ -33,8 +33,7 @@ def draw_curves(run_dir: Path, result: RunResult) -> Path:
     The training loss is the mean of the last tenth of the logged batches, over the pale loss of single batches. Thin
     vertical lines mark the validations. The band is one standard error of a share of the validation rows.
     """
-    with (run_dir / METRICS_FILE).open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = list(read_rows(run_dir / METRICS_FILE))
 
     def series(key: str) -> tuple[list[int], list[float]]:
         found = [(int(row["step"]), float(row[key])) for row in rows if row.get(key)]

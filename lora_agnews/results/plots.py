@@ -1,6 +1,5 @@
 """The interactive figures of report.html, drawn with plotly. Each function returns a figure; `to_html` embeds it."""
 
-import csv
 import html
 import math
 import statistics
@@ -13,6 +12,7 @@ import plotly.graph_objects as go
 from lora_agnews.budget import HARD_LIMIT
 from lora_agnews.config.rules import to_override
 from lora_agnews.labels import LABELS
+from lora_agnews.results.curves import read_rows
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.results.ranking import Row, pareto
 from lora_agnews.results.record import METRICS_FILE
@@ -163,8 +163,7 @@ def _read_series(folder: Path, metric: str) -> tuple[list[int], list[float]]:
     path = folder / METRICS_FILE
     if not path.exists():
         return [], []
-    with path.open(newline="") as stream:
-        found = [(int(row["step"]), float(row[metric])) for row in csv.DictReader(stream) if row.get(metric)]
+    found = [(int(row["step"]), float(row[metric])) for row in read_rows(path) if row.get(metric)]
     return [step for step, _ in found], [value for _, value in found]
 
 

@@ -198,7 +198,7 @@ def seconds_before(checkpoint: dict[str, Any]) -> float:
     return float(stopwatch.get("total", stopwatch.get("seconds", 0.0)))
 
 
-def _is_intact(path: Path) -> bool:
+def is_intact(path: Path) -> bool:
     """Whether the checksums of a checkpoint match. It is a zip archive, in which PyTorch compresses nothing."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -211,10 +211,10 @@ def _is_intact(path: Path) -> bool:
 def read_checkpoint(path: Path, identity: dict[str, str]) -> dict[str, Any]:
     """Read a checkpoint of the run. Raises: UserError, naming the file, if it is damaged or belongs to another run."""
     previous = path.with_name(PREVIOUS)
-    can_go_back = path.name == LAST and _is_intact(previous)
+    can_go_back = path.name == LAST and is_intact(previous)
     remedy = f"; to continue from the one before it: {resume_override(previous)}" if can_go_back else ""
     try:
-        if not _is_intact(path):
+        if not is_intact(path):
             raise ValueError("its checksums do not match")
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found = checkpoint["run"]

@@ -21,7 +21,7 @@ from lora_agnews.model.build import (
 )
 from lora_agnews.model.encoder import Encoder
 from lora_agnews.model.lora import LoraSpec, predict_budget
-from lora_agnews.training.checkpoint import BEST
+from lora_agnews.training.checkpoint import BEST, is_intact
 from lora_agnews.training.task import LoRAClassifier
 from lora_agnews.training.trainer import send_library_messages_to_log, skipped_steps, stopped_early, stopwatch_of
 
@@ -98,8 +98,13 @@ def fit(parts: Parts, trainer: L.Trainer, checkpoint: Path | None, compile_model
 
 
 def test(parts: Parts, trainer: L.Trainer, run_dir: Path) -> tuple[dict[str, float], list[list[int]]]:
-    """Load the best checkpoint into the model and return its metrics and confusion matrix on the test rows, if any."""
+    """Load the best checkpoint into the model and return its metrics and confusion matrix on the test rows, if any.
+
+    Raises: RuntimeError, if it is damaged.
+    """
     best = run_dir / "checkpoints" / BEST
+    if not is_intact(best):
+        raise RuntimeError(f"{best}: damaged, so the weights of the best validation are lost; train the run again")
     if parts.data.test is None:
         saved = torch.load(best, map_location="cpu", weights_only=True)
         parts.task.load_state_dict(saved["state_dict"], strict=False)

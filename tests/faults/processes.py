@@ -32,8 +32,8 @@ def in_child(action: Callable[[], object], log: Path, kill_after: float | None =
         status = 1
         try:
             output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(output, 1)
-            os.dup2(output, 2)
+            sys.stdout = sys.stderr = open(output, "w", closefd=False)  # noqa: SIM115
+            os.dup2(output, 2)  # what libraries print
             if "torch" in sys.modules:  # PyTorch makes its threads anew after a fork, which is not safe later
                 sys.modules["torch"].set_num_threads(1)
             action()
@@ -41,7 +41,7 @@ def in_child(action: Callable[[], object], log: Path, kill_after: float | None =
         except BaseException:
             traceback.print_exc()
         finally:
-            sys.stderr.flush()
+            sys.stdout.flush()
             os._exit(status)
     if kill_after is not None:
         while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
