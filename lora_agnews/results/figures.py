@@ -41,7 +41,8 @@ def draw_curves(run_dir: Path, result: RunResult) -> Path:
 
     steps, batches = series("train/loss")
     validated, losses = series("val/loss")
-    scores = np.array(series("val/accuracy")[1])
+    measured, found = series("val/accuracy")
+    scores = np.array(found)
     num_rows = result.data["val"]
     error = np.sqrt(scores * (1 - scores) / num_rows)
     smoothed = result.config["optim"]["label_smoothing"] > 0  # which raises the training loss alone
@@ -57,11 +58,11 @@ def draw_curves(run_dir: Path, result: RunResult) -> Path:
         loss.set(title="Loss", xlabel="step", ylabel="cross-entropy [nat]")
         loss.set_ylim(bottom=0)
         loss.legend(loc="upper right", edgecolor="none", fontsize=11)
-        if len(validated) > 1:
-            accuracy.fill_between(validated, scores - error, scores + error, color=PALE_RED, linewidth=0)
-            accuracy.plot(validated, scores, **marker)
+        if len(measured) > 1:
+            accuracy.fill_between(measured, scores - error, scores + error, color=PALE_RED, linewidth=0)
+            accuracy.plot(measured, scores, **marker)
         else:
-            accuracy.errorbar(validated, scores, error, elinewidth=1.5, capsize=4, **marker)
+            accuracy.errorbar(measured, scores, error, elinewidth=1.5, capsize=4, **marker)
         accuracy.set(title="Validation accuracy", xlabel="step", ylabel=f"± standard error of {num_rows:,} rows")
         accuracy.margins(y=0.1)
         for axes in (loss, accuracy):
