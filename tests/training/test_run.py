@@ -26,7 +26,8 @@ def test_an_early_stop_is_a_success(short_config: TrainConfig, tmp_path: Path) -
 @pytest.mark.parametrize("status", ["finished", "stopped_early"])
 def test_a_finished_run_is_not_changed(tmp_path: Path, capfd: pytest.CaptureFixture[str], status: str) -> None:
     short_config = compose_config([*BEGAN, f"resume={tmp_path}"])
-    RunResult(short_config.to_dict(), 5, "", status=status, metrics={"val/accuracy": 0.5}).save(tmp_path)
+    about = {"metrics": {"val/accuracy": 0.5}, "seconds": {"total": 1.0}}
+    RunResult(short_config.to_dict(), 5, "", status=status, **about).save(tmp_path)
     before = (tmp_path / "result.json").read_bytes()
     assert run(short_config, tmp_path).metrics == {"val/accuracy": 0.5}
     assert (tmp_path / "result.json").read_bytes() == before
