@@ -1,7 +1,6 @@
 """The commands beside training: python -m lora_agnews COMMAND."""
 
 import json
-from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -9,23 +8,18 @@ from typing import Annotated
 import typer
 
 from lora_agnews.budget import Budget
-from lora_agnews.config.choices import ExportFormat
+from lora_agnews.config.choices import CacheAction
 from lora_agnews.config.points import Points, expand_points
 from lora_agnews.config.schema import TrainConfig
-from lora_agnews.errors import UserError
-from lora_agnews.files.atomic import check_output, checked_write, output_file
+from lora_agnews.files.atomic import check_output, checked_write
+from lora_agnews.inference.commands import AsJson, demo, evaluate, export, predict
 from lora_agnews.model import plan as planning
 from lora_agnews.results import ranking
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.terminal import console, tables
 from lora_agnews.terminal.console import exit_cleanly
 
-FORMATS = ".csv, .tsv, .json, .jsonl, .parquet, .txt, .pkl"
-RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="a finished run")]
-RunDirs = Annotated[list[Path], typer.Argument(metavar="RUN_DIR", help="finished runs; several are averaged")]
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR", help="runs, sweeps and studies, in any mix")]
-Base = Annotated[str | None, typer.Option(metavar="FOLDER", help="local copy of the run's base model")]
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -77,7 +71,9 @@ def compare(
     runs are listed and never counted. Exit status: 2 for a directory without a run.
     """
     with exit_cleanly():
-        rows = ranking.rank(ranking.find_runs(folders), sort)
+        runs = ranking.find_runs(folders)
+        tables.note_damaged(runs)
+        rows = ranking.rank(runs, sort)
         if as_json:
             console.print_data(json.dumps([row.to_dict() for row in rows], indent=2) + "\n")
         elif as_csv:
@@ -99,7 +95,9 @@ def report(
     from lora_agnews.results.report import write_report
 
     with exit_cleanly():
-        rows = ranking.rank(ranking.find_runs(folders))
+        runs = ranking.find_runs(folders)
+        tables.note_damaged(runs)
+        rows = ranking.rank(runs)
         names = [folder.resolve().name for folder in folders]
         check_output(output)
         with checked_write(output):
@@ -108,116 +106,26 @@ def report(
 
 
 @app.command()
-def evaluate(
-    run_dir: RunDir,
-    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="labelled file; default: test split")] = None,
-    errors: Annotated[Path | None, typer.Option(metavar="FILE", help="write misclassified rows to this CSV")] = None,
-    base: Base = None,
-    as_json: AsJson = False,
+def cache(
+    action: Annotated[CacheAction, typer.Argument(help="list: show what is there; clear: delete all of it")],
+    cache_dir: Annotated[str | None, typer.Option("--dir", metavar="DIR", help="data.cache_dir of the runs")] = None,
 ) -> None:
-    """Show the metrics of a finished run, with 95% intervals.
+    """Show or empty the cache of tokens and hidden states.
 
-    Accuracy, F1, confusion matrix and calibration, also as pictures. On the run's own test split the numbers are those
-    of its result.json. The pictures go to RUN_DIR/figures.
+    Runs that need what is deleted compute it again.
     """
-    with exit_cleanly(), ExitStack() as files:
-        from lora_agnews.inference import evaluation
-        from lora_agnews.inference.classifier import open_run
-        from lora_agnews.inference.submission import write_errors
+    with exit_cleanly():
+        from lora_agnews.data.cache import clear_cache, default_cache, list_cache
 
-        run = open_run(run_dir, base)
-        rows = evaluation.rows_to_evaluate(run, file)
-        if errors and errors.resolve() == Path(rows.origin).resolve():
-            raise UserError(f"--errors={errors}: would overwrite the labelled file; choose another")
-        errors_stream = files.enter_context(output_file(errors)) if errors else None  # checked before the work begins
-        model = evaluation.load_in_run_precision(run)
-        with console.progress_bar("evaluating", len(rows)) as done:
-            found, probabilities = evaluation.evaluate(model, rows, done)
-        if file is None:
-            for difference in evaluation.differences(found.metrics, run.result):
-                console.note(difference)
-        if as_json:
-            console.print_data(json.dumps(found.to_dict(), indent=2) + "\n")
+        folder = Path(cache_dir).expanduser() if cache_dir else default_cache()
+        if action == CacheAction.CLEAR:
+            console.print_line(f"{folder}: {clear_cache(folder) / 1e9:.2f} GB deleted")
         else:
-            console.print_line(f"{run_dir} on {len(rows):,} rows of {rows.origin}\n")
-            tables.show_evaluation(found)
-        written = evaluation.draw(found, probabilities, rows.labels, run_dir / "figures", file.name if file else "")
-        if errors_stream:
-            written.append(f"{errors} ({write_errors(errors_stream, rows, probabilities):,} rows)")
-    if not as_json:
-        console.print_line("\n".join(written))
+            tables.show_cache(folder, list_cache(folder))
 
 
-@app.command()
-def predict(
-    run_dirs: RunDirs,
-    file: Annotated[str, typer.Argument(metavar="FILE", help=f"{FORMATS}; - reads lines from stdin")],
-    output: Annotated[str, typer.Option("--output", "-o", metavar="OUT.csv", help="- writes to stdout")] = "-",
-    text_column: Annotated[str, typer.Option(help="column with the texts, if the file has columns")] = "text",
-    full: Annotated[bool, typer.Option("--full", help="also write text, label name and probabilities")] = False,
-    half: Annotated[bool, typer.Option("--half", help="for GPUs; probabilities to two digits only")] = False,
-    base: Base = None,
-) -> None:
-    """Classify the texts of a file and write a submission.
-
-    The output is a CSV with the header ID,Label. IDs count from 0 in the order of the file, labels are 0 to 3. Files of
-    any size and texts of any length are accepted. OUT.csv appears when it is complete.
-    """
-    with exit_cleanly():
-        from lora_agnews.inference.submission import predict_file
-
-        number = predict_file(run_dirs, file, output, text_column, full, half, base)
-    if output != "-":
-        console.print_line(f"{output}: {number:,} rows")
-
-
-@app.command()
-def export(
-    run_dir: RunDir,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="a new folder")],
-    kind: Annotated[
-        ExportFormat, typer.Option("--format", help="PEFT adapter, transformers model without PEFT, or ONNX")
-    ] = ExportFormat.MERGED,
-    force: Annotated[bool, typer.Option("--force", help="replace an earlier export")] = False,
-    repo: Annotated[str | None, typer.Option("--push-to-hub", metavar="OWNER/NAME", help="upload it, too")] = None,
-    private: Annotated[bool, typer.Option("--private", help="make a new repository private")] = False,
-    base: Base = None,
-) -> None:
-    """Export a finished run as a folder with a model card.
-
-    Its logits are compared with the run's on real rows first. The format onnx needs more packages: pip install -e
-    ".[onnx]". An export that fails leaves nothing behind.
-    """
-    with exit_cleanly():
-        from lora_agnews.hub import push
-        from lora_agnews.inference import export as exporting
-        from lora_agnews.inference.classifier import open_run
-
-        if private and not repo:
-            raise UserError("--private: is for a repository; give --push-to-hub OWNER/NAME too")
-        difference = exporting.export(open_run(run_dir, base), kind, output, force)
-        rows = exporting.CHECKED_ROWS
-        console.print_line(f"{output}: {kind}, logits within {difference:.1e} of the run's on {rows} rows")
-        if repo:
-            console.print_line(push(output, repo, private, exporting.MARK))
-
-
-@app.command()
-def demo(
-    run_dirs: RunDirs,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="default: a free one from 7860")] = None,
-    base: Base = None,
-) -> None:
-    """Serve a page to try headlines on a run.
-
-    Only on this machine's loopback address; Ctrl-C ends it. Needs one more package: pip install -e ".[demo]".
-    """
-    with exit_cleanly():
-        from lora_agnews.inference.classifier import load_classifier, open_run
-        from lora_agnews.inference.demo import serve
-
-        classifier = load_classifier([open_run(run_dir, base) for run_dir in run_dirs])
-        serve(classifier, ", ".join(run_dir.resolve().name for run_dir in run_dirs), port)
+for command in (evaluate, predict, export, demo):
+    app.command()(command)
 
 
 def _show_budget(config: TrainConfig, as_json: bool) -> bool:

@@ -22,8 +22,13 @@ CACHE = tempfile.mkdtemp(prefix="lora_agnews-")  # of the commands that the test
 atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 
 
-def run_python(*arguments: str, without: tuple[str, ...] = (), **environment: str) -> subprocess.CompletedProcess[str]:
-    """`python ARGUMENTS` in the repository, with no terminal, less the variables whose names begin with `without`."""
+def run_python(
+    *arguments: str, without: tuple[str, ...] = (), limit: int = 200, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """`python ARGUMENTS` in the repository, with no terminal, less the variables whose names begin with `without`.
+
+    `limit` is in seconds.
+    """
     kept = {name: value for name, value in os.environ.items() if not (without and name.startswith(without))}
     return subprocess.run(
         [sys.executable, *arguments],
@@ -32,7 +37,7 @@ def run_python(*arguments: str, without: tuple[str, ...] = (), **environment: st
         text=True,
         stdin=subprocess.DEVNULL,
         env=kept | {"COLUMNS": "100", "XDG_CACHE_HOME": CACHE, "OMP_NUM_THREADS": "1"} | environment,
-        timeout=200,
+        timeout=limit,
     )
 
 

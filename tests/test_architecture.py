@@ -30,9 +30,9 @@ MAY_IMPORT = {  # unit -> units that it may import, from the lowest to the highe
     "model": "errors labels budget hub config",
     "training": "errors labels budget files config results terminal data model",
     "sweeps": "errors budget files config results terminal model training",
-    "inference": "errors labels files config results terminal data model training",
+    "inference": "errors labels files hub config results terminal data model training",
     "__init__": "inference",
-    "__main__": "errors budget files hub config results terminal model inference",
+    "__main__": "budget files config results terminal data model inference",
     "train": "config results terminal training sweeps",
     "sweep": "config terminal sweeps",
 }
@@ -52,7 +52,11 @@ LIBRARIES = {  # library -> the only units that may import it
 }
 INSTALLED = packages_distributions()  # import name -> distributions
 OTHER_NAMES = {"sklearn": "scikit-learn", "PIL": "pillow"}  # of those that need not be installed
-ENTRY_POINTS = {"__init__": "inference/test_classifier.py", "__main__": "test_main.py"}  # tested under other names
+ENTRY_POINTS = {  # tested under other names
+    "__init__": "inference/test_classifier.py",
+    "__main__": "test_main.py",
+    "commands": "test_main.py",
+}
 
 
 def unit_of(path: Path) -> str:

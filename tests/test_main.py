@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from lora_agnews.__main__ import FORMATS
 from lora_agnews.config.choices import ExportFormat
 from lora_agnews.data import formats as files
 from lora_agnews.inference import export as exporting
+from lora_agnews.inference.commands import FORMATS
 from tests.commands import ROOT, command, run_python
 from tests.records import change_adapter
 

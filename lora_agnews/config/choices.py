@@ -66,6 +66,13 @@ class Pruner(StrEnum):
     HYPERBAND = "hyperband"
 
 
+class CacheAction(StrEnum):
+    """What can be done with the cache; implemented in data/cache.py."""
+
+    LIST = "list"
+    CLEAR = "clear"
+
+
 class ExportFormat(StrEnum):
     """Formats of an exported run; implemented in inference/export.py."""
 

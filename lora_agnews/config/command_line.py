@@ -5,10 +5,12 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
-from lora_agnews.config.compose import check_one_device, compose_config
+from lora_agnews.config.compose import check_one_device, compose_config, hydra_initialized
+from lora_agnews.config.directories import check_directory, check_subdirectory
+from lora_agnews.config.hydra_job import hydra_values
 from lora_agnews.config.keys import CONF
-from lora_agnews.config.overrides import check_directory
-from lora_agnews.config.resume import resumed_config
+from lora_agnews.config.overrides import overrides_to_try, parse_overrides
+from lora_agnews.config.resume import find_run, resumed_config
 from lora_agnews.errors import UserError
 
 
@@ -24,17 +26,32 @@ def check_command_line(arguments: Sequence[str]) -> None:
         return
     if options.config_name and not (CONF / f"{options.config_name.removesuffix('.yaml')}.yaml").is_file():
         raise UserError(f"--config-name={options.config_name}: there is no such file in conf/; leave it out")
-    config = compose_config(options.overrides, options.multirun)
-    if options.multirun:
+    multirun = options.multirun or "hydra.mode=MULTIRUN" in options.overrides
+    config = compose_config(options.overrides, multirun)
+    if multirun:
         check_one_device(config)
-    given = [line for line in options.overrides if line.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]
-    for override in given or ([] if config.resume else ["hydra.run.dir=runs"]):
-        check_directory(override)
-    if not config.resume:
-        return
-    if options.multirun or "hydra.mode=MULTIRUN" in options.overrides or options.cfg:
-        raise UserError("resume continues one run, with its own configuration; leave out -m and --cfg")
-    resumed_config(config.resume, options.overrides)
+    if config.resume:
+        if multirun or options.cfg:
+            raise UserError("resume continues one run, with its own configuration; leave out -m and --cfg")
+        resumed_config(config.resume, options.overrides)
+        check_directory("resume", str(find_run(config.resume)[0]))
+    elif any(override.lstrip("+").startswith(("hydra.run.", "hydra.sweep.")) for override in options.overrides):
+        _check_directories(options.overrides, multirun)
+    else:
+        check_directory("hydra.run.dir", "runs")
+
+
+def _check_directories(overrides: Sequence[str], multirun: bool) -> None:
+    """Check the directories that the command line names, with the values of each run. Raises: UserError."""
+    with hydra_initialized():
+        points = overrides_to_try(parse_overrides(overrides, multirun))
+    for point in points:
+        with hydra_values(point) as values:
+            if multirun:
+                check_directory("hydra.sweep.dir", values.sweep.dir)
+                check_subdirectory(values.sweep.subdir)
+            else:
+                check_directory("hydra.run.dir", values.run.dir)
 
 
 def _raise_flag_error(message: str) -> NoReturn:

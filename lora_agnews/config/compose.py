@@ -15,14 +15,15 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lora_agnews.config.directories import check_directory
 from lora_agnews.config.keys import CONF, STUDIES, STUDY_RULES
 from lora_agnews.config.messages import describe_syntax_error, suggest, to_user_error
-from lora_agnews.config.overrides import check_directory, overrides_to_try, parse_overrides
+from lora_agnews.config.overrides import overrides_to_try, parse_overrides
 from lora_agnews.config.rules import config_keys
 from lora_agnews.config.schema import StudyConfig, TrainConfig
 from lora_agnews.errors import UserError
 
-MAX_CONFIG_CHARACTERS = 1 << 20
+MAX_CONFIG_CHARACTERS, MAX_CONFIG_DEPTH = 1 << 20, 20
 ConfigStore.instance().store("schema", TrainConfig)
 ConfigStore.instance().store("study_schema", StudyConfig)
 
@@ -98,13 +99,23 @@ def _read_values(path: Path) -> dict[str, Any]:
     """Read a config.yaml with `${` escaped. Raises: ValueError, if it is not a small mapping without aliases."""
     with path.open(encoding="utf-8") as stream:
         text = stream.read(MAX_CONFIG_CHARACTERS + 1)
-    if len(text) > MAX_CONFIG_CHARACTERS or any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
-        raise ValueError("it has YAML aliases or is too large, so no run wrote it")
+    if len(text) > MAX_CONFIG_CHARACTERS or not _is_plain(text):
+        raise ValueError("it has YAML aliases, or is too large or too deep, so no run wrote it")
     values = yaml.safe_load(text)
     if not isinstance(values, dict):
         raise ValueError("it is not a mapping")
     escaped: dict[str, Any] = _escape(values)
     return escaped
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a YAML text has no aliases and little depth. Both could take hours to load."""
+    depth = 0
+    for event in yaml.parse(text):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_CONFIG_DEPTH or isinstance(event, yaml.AliasEvent):
+            return False
+    return True
 
 
 def _escape(value: Any) -> Any:
@@ -144,7 +155,7 @@ def compose_study(overrides: Sequence[str]) -> StudyConfig:
         except (HydraException, OmegaConfBaseException) as error:
             raise to_user_error(error, own) from error
     assert isinstance(study, StudyConfig)
-    check_directory(f"dir={study.dir or 'runs'}")
+    check_directory("dir", study.dir or "runs")
     study.overrides += [line for line in overrides if line not in own]
     with hydra_initialized():
         for override in parse_overrides(study.overrides, multirun=True):

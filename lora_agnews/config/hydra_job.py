@@ -9,11 +9,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
-from lora_agnews.config.compose import to_config
+from lora_agnews.config.compose import hydra_initialized, to_config
 from lora_agnews.config.help import help_text
 from lora_agnews.config.keys import ALIASES
 from lora_agnews.config.points import name_run
@@ -58,6 +60,26 @@ def current_job(values: DictConfig) -> Iterator[HydraJob]:
         with suppress(OSError):
             Path("runs").rmdir()
         raise
+
+
+@contextmanager
+def hydra_values(overrides: list[str]) -> Iterator[DictConfig]:
+    """Yield Hydra's own values as those of the first job with these overrides, as far as they are known before it.
+
+    Raises: UserError, if one can't be resolved in the block.
+    """
+    before = HydraConfig.instance().cfg
+    with hydra_initialized():
+        values = compose("train", overrides, return_hydra_config=True)
+    with open_dict(values):
+        values.hydra.job.id, values.hydra.job.num = "0", 0
+    HydraConfig.instance().set_config(values)
+    try:
+        yield values.hydra
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    finally:
+        HydraConfig.instance().cfg = before
 
 
 def _resolve_run_dir(resume: str | None, new: str) -> str:

@@ -1,9 +1,7 @@
 """Checks of the overrides on a command line, before Hydra composes a configuration from them."""
 
 import re
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -12,8 +10,10 @@ from hydra.errors import OverrideParseException
 
 from lora_agnews.config.keys import ALIASES, GROUPS, RULES
 from lora_agnews.config.messages import describe_syntax_error, quote_override, suggest, suggest_key
-from lora_agnews.config.rules import describe_allowed, to_override
+from lora_agnews.config.rules import describe_allowed, is_name, to_override
 from lora_agnews.errors import UserError
+
+HYDRA_PLUGINS = ("hydra.launcher.", "hydra.sweeper.")
 
 
 def parse_overrides(overrides: Sequence[str], multirun: bool) -> list[Override]:
@@ -36,6 +36,7 @@ def parse_overrides(overrides: Sequence[str], multirun: bool) -> list[Override]:
         if has_listed_values(override) and not list(override.sweep_string_iterator()):
             raise UserError(f"{override.input_line}: expands to no values")
     _check_spellings(parsed)
+    _check_plugins(parsed)
     return parsed
 
 
@@ -62,28 +63,11 @@ def has_listed_values(override: Override) -> bool:
     return override.is_sweep_override() and not override.is_interval_sweep() and not is_hydras
 
 
-def check_directory(override: str) -> None:
-    """Raises: UserError, if the directory that an override names could not be created."""
-    key, _, value = override.partition("=")
-    folder = value.strip("\"'")
-    if not folder:
-        raise UserError(f"{override}: give a directory, for example {key}=runs/mine")
-    if "${" in folder:
-        return
-    path = Path(folder).expanduser().absolute()
-    nearest = next(parent for parent in (path, *path.parents) if parent.exists())
-    try:
-        with tempfile.TemporaryFile(dir=nearest):
-            pass
-    except OSError as error:
-        reason = f"{nearest} is not a directory in which files can be written ({error.strerror})"
-        raise UserError(f"{override}: {reason}; choose another: {key}=DIRECTORY") from error
-
-
 def _check_key(override: Override) -> None:
     key = override.key_or_group if override.package is None else f"{override.key_or_group}@{override.package}"
     shown = override.input_line or key
     if re.match(r"hydra\b", key):
+        _check_hydra_key(override, key)
         return
     if not key:
         raise UserError(describe_syntax_error(shown))
@@ -111,6 +95,20 @@ def _check_key(override: Override) -> None:
         raise UserError(f"{shown}: {key} can only be set: {key}=VALUE, {allowed}")
 
 
+def _check_hydra_key(override: Override, key: str) -> None:
+    """Reject what would end in a traceback. Hydra itself says which of its keys do not exist."""
+    shown = override.input_line or key
+    if override.is_sweep_override():
+        raise UserError(f"{shown}: needs one value; quote it if it has a comma: {quote_override(shown)}")
+    if key == "hydra":
+        raise UserError(f"{shown}: hydra is a section; set one of its keys, such as hydra.run.dir=DIRECTORY")
+    value = override.value()
+    if key == "hydra.verbose" and not (
+        isinstance(value, bool) or all(map(is_name, value if isinstance(value, list) else [value]))
+    ):
+        raise UserError(f"{shown}: must be true, false, or the names of loggers, such as [lightning]")
+
+
 def _check_spellings(overrides: list[Override]) -> None:
     """Reject `lora.r=1 model.lora.r=2`: Hydra would let one of them win without a message."""
     seen: dict[str, Override] = {}
@@ -124,3 +122,13 @@ def _check_spellings(overrides: list[Override]) -> None:
             raise UserError(
                 f"{other.input_line} and {override.input_line} are two spellings of one key with two values; give one"
             )
+
+
+def _check_plugins(overrides: list[Override]) -> None:
+    """Reject keys of Hydra's basic launcher and sweeper: it does not check them, and they mean nothing here."""
+    given = {override.key_or_group for override in overrides}
+    for override in overrides:
+        for section in HYDRA_PLUGINS:
+            plugin = section.rstrip(".").replace(".", "/")
+            if override.key_or_group.startswith(section) and plugin not in given:
+                raise UserError(f"{override.input_line}: belongs to a plugin; select it too: {plugin}=NAME")

@@ -1,7 +1,6 @@
 """AG News for Lightning: rows, disjoint splits, token ids, padded batches."""
 
 import hashlib
-import os
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from lora_agnews.data.batches import BucketSampler, Loader, collate, evaluation_batches
+from lora_agnews.data.cache import default_cache
 from lora_agnews.data.source import Rows, fingerprints, load_rows
 from lora_agnews.data.split import Overlap, overlap, stratified_split
 from lora_agnews.data.states import States
@@ -44,7 +44,7 @@ class AGNewsDataModule(L.LightningDataModule):
         self.files = (source, train_file, test_file)
         self.val_fraction, self.seed = val_fraction, seed
         self.batch_size, self.eval_batch_size, self.bucket = batch_size, eval_batch_size, bucket
-        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else _default_cache()
+        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache()
         self.train: Rows | None = None
         self.states: dict[str, States] = {}  # of "train" and "test", with model.prefix=cached
 
@@ -125,7 +125,3 @@ class AGNewsDataModule(L.LightningDataModule):
         # Gathering a batch takes 0.1 ms, so worker processes would cost more than they save. The loader has its own
         # generator because creating an iterator draws a number, which must not change the random state of dropout.
         return Loader(rows, sampler=batches, batch_size=None, collate_fn=collate_rows, generator=torch.Generator())  # type: ignore[arg-type]
-
-
-def _default_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lora_agnews"

@@ -177,12 +177,23 @@ def _json_list(path: Path, columns: tuple[str, ...]) -> Iterable[Any]:
 def _from_parquet(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
     with parquet.ParquetFile(path) as file:
         _check_columns(columns, file.schema_arrow.names, path)
+        _check_unpacked(file.metadata, columns, path)
         yield from _in_batches(file.iter_batches(100, columns=list(columns)), columns)
+
+
+def _check_unpacked(about: parquet.FileMetaData, columns: tuple[str, ...], path: Path) -> None:
+    """Raises: UserError, if a small file would fill the memory: texts are packed to a third, not to a hundredth."""
+    for group in map(about.row_group, range(about.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            unpacked, packed = column.total_uncompressed_size, column.total_compressed_size
+            if column.path_in_schema in columns and unpacked > max(MAX_LINE, 100 * packed):
+                raise UserError(f"{path}: {unpacked >> 20} MB are packed into {packed:,} bytes, which no texts are")
 
 
 def _in_batches(batches: Iterable[pyarrow.RecordBatch], columns: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
     for batch in batches:
-        yield from zip(*(batch[column].to_pylist() for column in columns), strict=True)
+        for values in zip(*(batch[column] for column in columns), strict=True):
+            yield tuple(value.as_py() for value in values)
 
 
 def _check_width(row: list[str], names: list[str], path: Path, number: int) -> None:

@@ -26,6 +26,7 @@ from lora_agnews.model.architecture import read_architecture_folder
 from lora_agnews.model.build import AUTOCAST_DTYPES, cast_frozen_layers, load_tokenizer, speed_up_encoder
 from lora_agnews.model.encoder import Encoder, find_encoder
 from lora_agnews.results.record import CONFIG_FILE, RESULT_FILE, RunResult
+from lora_agnews.results.record_check import check_needed
 
 # Rows of a window, which are sorted by length together and held in memory.
 WINDOW_ROWS, WINDOW_CHARACTERS = 4096, 1 << 24
@@ -57,15 +58,16 @@ def open_run(run_dir: Path, base: str | None = None) -> Run:
     """
     if not (run_dir / RESULT_FILE).is_file():
         raise UserError(f"{run_dir}: not a run directory (no {RESULT_FILE}); give a run directory such as runs/NAME")
-    try:
-        result = RunResult.load(run_dir)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{run_dir / RESULT_FILE}: not a record of this version: {error}") from error
+    result = RunResult.load(run_dir)
     if not (result.succeeded and (run_dir / "adapter").is_dir()):
         raise UserError(
             f"{run_dir}: its status is {result.status.label}, so it left no adapter (train.log may have the reason); "
             f"to continue it: python train.py {resume_override(run_dir)}"
         )
+    try:
+        check_needed(result)
+    except ValueError as error:
+        raise UserError(f"{run_dir / RESULT_FILE}: not a record of this version: {error}") from error
     name, revision = (base, None) if base else read_base(run_dir / "adapter")
     try:
         encoder = find_encoder(name, revision)

@@ -118,7 +118,7 @@ def load_adapter(folder: Path, encoder: Encoder) -> peft.PeftModel:
             whole = all(bool(tensor.isfinite().all()) for tensor in tensors.values())
             init, alpha = str(made["init"]), int(made["alpha"])
             labels = list(made.get("labels", LABELS))  # adapters of version 0.1 may store neither these nor their base
-    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
         raise UserError(f"{folder / WEIGHTS}: can't be read as what a run saved ({error})") from error
     if labels != list(LABELS):
         raise UserError(f"{folder}: its classes are {', '.join(map(str, labels))}, not {', '.join(LABELS)}")
@@ -150,7 +150,7 @@ def read_base(folder: Path) -> tuple[str, str | None]:
     try:
         config = json.loads((folder / "adapter_config.json").read_text())
         return str(config["base_model_name_or_path"]), config["revision"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{folder}: its adapter_config.json can't be read ({error})") from error
 
 

@@ -139,7 +139,7 @@ def read_architecture_folder(name: str, folder: Path) -> Architecture:
     """Read the architecture of the model in a folder. Raises: UserError."""
     try:
         return parse_architecture(name, json.loads((folder / "config.json").read_text()))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise UserError(f"model.name={name}: {folder / 'config.json'} is not JSON ({error})") from error
 
 

@@ -1,6 +1,5 @@
 """The pictures in a run's figures/, drawn with matplotlib."""
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from lora_agnews.labels import LABELS
+from lora_agnews.results.curves import read_rows
 from lora_agnews.results.estimates import wilson_interval
 from lora_agnews.results.record import METRICS_FILE, RunResult
 
@@ -33,8 +33,7 @@ def draw_curves(run_dir: Path, result: RunResult) -> Path:
     The training loss is a running mean over a tenth of the logged batches; single batches are pale behind it. Thin
     vertical lines mark the validations. The band is one standard error of a share of the validation rows.
     """
-    with (run_dir / METRICS_FILE).open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = list(read_rows(run_dir / METRICS_FILE))
 
     def series(key: str) -> tuple[list[int], list[float]]:
         found = [(int(row["step"]), float(row[key])) for row in rows if row.get(key)]
@@ -42,7 +41,8 @@ def draw_curves(run_dir: Path, result: RunResult) -> Path:
 
     steps, batches = series("train/loss")
     validated, losses = series("val/loss")
-    scores = np.array(series("val/accuracy")[1])
+    measured, found = series("val/accuracy")
+    scores = np.array(found)
     num_rows = result.data["val"]
     error = np.sqrt(scores * (1 - scores) / num_rows)
     smoothed = result.config["optim"]["label_smoothing"] > 0  # which raises the training loss alone
@@ -58,11 +58,11 @@ def draw_curves(run_dir: Path, result: RunResult) -> Path:
         loss.set(title="Loss", xlabel="step", ylabel="cross-entropy [nat]")
         loss.set_ylim(bottom=0)
         loss.legend(loc="upper right", edgecolor="none", fontsize=11)
-        if len(validated) > 1:
-            accuracy.fill_between(validated, scores - error, scores + error, color=PALE_RED, linewidth=0)
-            accuracy.plot(validated, scores, **marker)
+        if len(measured) > 1:
+            accuracy.fill_between(measured, scores - error, scores + error, color=PALE_RED, linewidth=0)
+            accuracy.plot(measured, scores, **marker)
         else:
-            accuracy.errorbar(validated, scores, error, elinewidth=1.5, capsize=4, **marker)
+            accuracy.errorbar(measured, scores, error, elinewidth=1.5, capsize=4, **marker)
         accuracy.set(title="Validation accuracy", xlabel="step", ylabel=f"± standard error of {num_rows:,} rows")
         accuracy.margins(y=0.1)
         for axes in (loss, accuracy):

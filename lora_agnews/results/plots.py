@@ -1,6 +1,5 @@
 """The interactive figures of report.html. Each function returns what plotly.js draws, and `to_html` embeds it."""
 
-import csv
 import html
 import json
 import math
@@ -11,6 +10,7 @@ from typing import Any
 
 from lora_agnews.budget import HARD_LIMIT
 from lora_agnews.config.rules import to_override
+from lora_agnews.results.curves import read_rows
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.results.ranking import pareto
 from lora_agnews.results.record import METRICS_FILE
@@ -164,11 +164,10 @@ def _read_series(folder: Path, *metrics: str) -> list[Series]:
     found: list[Series] = [[] for _ in metrics]
     path = folder / METRICS_FILE
     if path.exists():
-        with path.open(newline="") as stream:
-            for row in csv.DictReader(stream):
-                for metric, series in zip(metrics, found, strict=True):
-                    if row.get(metric):
-                        series.append((int(row["step"]), float(row[metric])))
+        for row in read_rows(path):
+            for metric, series in zip(metrics, found, strict=True):
+                if row.get(metric):
+                    series.append((int(row["step"]), float(row[metric])))
     return found
 
 

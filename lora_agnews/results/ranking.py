@@ -25,7 +25,7 @@ SORT_KEYS = (MONITOR.key, TEST, "parameters", "seconds")
 def find_runs(folders: Sequence[Path]) -> list[Run]:
     """Find every run in the folders, at any depth. A `running` one that no process has locked was interrupted.
 
-    Raises: UserError, naming a folder without a run, or a record that can't be read.
+    A run whose record can't be read is damaged. Raises: UserError, naming a folder without a run.
     """
     found: dict[Path, RunResult] = {}
     for folder in folders:
@@ -34,10 +34,8 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
             what = "no run in it" if folder.is_dir() else "a file" if folder.is_file() else "no such directory"
             raise UserError(f"{folder}: {what}; give run directories, or directories that hold some")
         for record in records:
-            try:
-                result = RunResult.load(record.parent)
-            except (ValueError, TypeError) as error:
-                raise UserError(f"{record}: not a record of this version ({error})") from error
+            result = RunResult.load_even_damaged(record.parent)
+            assert result is not None
             if result.status == Status.RUNNING and not is_locked(record.parent):
                 result.status = Status.INTERRUPTED
             found[record.parent.resolve()] = result
@@ -54,7 +52,8 @@ def rank(runs: Sequence[Run], by: str = MONITOR.key) -> list[Row]:
     for run in runs:
         groups.setdefault(json.dumps(_configuration(run[1])), []).append(run)
     configurations = [_configuration(members[0][1]) for members in groups.values()]
-    varying = [key for key in configurations[0] if len({json.dumps(each[key]) for each in configurations}) > 1]
+    known = [_configuration(result) for _, result in runs if result.config] or configurations
+    varying = [key for key in known[0] if len({json.dumps(each[key]) for each in known}) > 1]
     names = short_names(varying)
     rows = [
         Row({names[key]: values[key] for key in varying}, *newest_of_each_seed(members))

@@ -12,8 +12,11 @@ from typing import Any
 
 import yaml
 
+from lora_agnews.config.compose import load_config_file
 from lora_agnews.config.schema import TrainConfig, config_hash
+from lora_agnews.errors import UserError
 from lora_agnews.files.atomic import write_atomically
+from lora_agnews.results.record_check import check_record
 
 RESULT_FILE, CONFIG_FILE, METRICS_FILE = "result.json", "config.yaml", "metrics.csv"
 PACKAGES = (
@@ -38,6 +41,7 @@ class Status(StrEnum):
     FAILED = "failed"
     OVER_BUDGET = "over_budget"
     INTERRUPTED = "interrupted"
+    DAMAGED = "damaged"  # only in memory: the record can't be read
 
     @property
     def succeeded(self) -> bool:
@@ -84,15 +88,47 @@ class RunResult:
         write_atomically(run_dir / CONFIG_FILE, yaml.safe_dump(self.config, sort_keys=False))
         write_atomically(run_dir / RESULT_FILE, json.dumps(asdict(self), indent=2, default=str) + "\n")
 
+    @staticmethod
+    def mark_failed(run_dir: Path) -> None:
+        """Change `running` to `failed` in the record that is there. This needs no space, so it works on a full disk."""
+        with (run_dir / RESULT_FILE).open("r+b") as stream:
+            text = stream.read().replace(b'"status": "running"', b'"status": "failed" ', 1)
+            stream.seek(0)
+            stream.write(text)
+
     @classmethod
     def load(cls, run_dir: Path) -> "RunResult":
-        """Read RUN_DIR/result.json. Raises: FileNotFoundError; ValueError or TypeError, if it is not such a record."""
-        return cls(**json.loads((run_dir / RESULT_FILE).read_text(encoding="utf-8")))
+        """Read RUN_DIR/result.json. Raises: FileNotFoundError; UserError, naming the file, if it is no such record."""
+        path = run_dir / RESULT_FILE
+        try:
+            if path.exists() and not path.is_file():  # a pipe would never end
+                raise ValueError("it is not a file")
+            result = cls(**json.loads(path.read_text(encoding="utf-8")))
+            check_record(result)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise UserError(f"{path}: not a record of this version: {error}") from error
+        return result
 
     @classmethod
     def load_if_any(cls, run_dir: Path) -> "RunResult | None":
         """Read RUN_DIR/result.json, or return None if there is none."""
         return cls.load(run_dir) if (run_dir / RESULT_FILE).exists() else None
+
+    @classmethod
+    def load_even_damaged(cls, run_dir: Path) -> "RunResult | None":
+        """Read RUN_DIR/result.json where one damaged record must not stop the work on others.
+
+        A damaged one has the status DAMAGED, its error names the file and the remedy, and its configuration is that of
+        config.yaml, or empty if that is damaged too.
+        """
+        try:
+            return cls.load_if_any(run_dir)
+        except UserError as error:
+            about = {"status": Status.DAMAGED, "error": f"{error}. To run it again, delete {run_dir}"}
+        try:
+            return cls.of(load_config_file(run_dir / CONFIG_FILE), **about)
+        except UserError:
+            return cls({}, 0, "", **about)  # type: ignore[arg-type]
 
 
 def environment() -> dict[str, Any]:

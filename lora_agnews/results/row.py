@@ -51,7 +51,9 @@ class Row:
     def name(self) -> str:
         """What varies, as it is typed on the command line; if nothing varies, the directory of the runs."""
         varying = " ".join(f"{key}={to_override(value)}" for key, value in self.values.items())
-        folder, _ = self.runs[0]
+        folder, result = self.runs[0]
+        if not result.config:
+            return folder.name
         return varying or (folder if len(self.runs) == 1 else folder.parent).name
 
     @property

@@ -25,11 +25,14 @@ def is_done(result: RunResult | None) -> bool:
 def run_point(config: TrainConfig, run_dir: Path, group: str, should_prune: "ShouldPrune | None" = None) -> RunResult:
     """Do what is left to do of a point, in the W&B group of its sweep. Every failure is recorded, not raised.
 
+    A run whose record is damaged is left as it is.
     Raises: KeyboardInterrupt, after recording; RunLocked, if another process is working on the run; UserError, if the
     directory has the run of another configuration.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
-    previous = RunResult.load_if_any(run_dir)
+    previous = RunResult.load_even_damaged(run_dir)
+    if previous and previous.status == Status.DAMAGED:
+        return previous
     if previous:
         check_configuration(run_dir, previous, config)
     if previous and is_done(previous):

@@ -46,13 +46,13 @@ class SweepProgress:
     def start(self, run_dir: Path) -> None:
         """Count a run, and show its name on a terminal until it is finished."""
         self.started.append(run_dir.name)
-        if is_done(RunResult.load_if_any(run_dir)):
+        if is_done(RunResult.load_even_damaged(run_dir)):
             self.skipped.add(run_dir.name)
         console.print_temporarily(self._number(run_dir))
 
     def finish(self, run_dir: Path) -> None:
         """Print one line: the outcome of the run, and the state of the sweep."""
-        result = RunResult.load_if_any(run_dir)
+        result = RunResult.load_even_damaged(run_dir)
         if result is None or result.status == Status.RUNNING:
             console.print_line(f"{self._number(run_dir)}  another process is working on it")
             return
@@ -73,7 +73,7 @@ class SweepProgress:
         counts = Counter(result.status for _, result in runs)
         succeeded = [(folder, result) for folder, result in runs if result.succeeded]
         parts = [f"{len(succeeded)}/{self.total or '?'} done"]
-        others = (Status.RUNNING, Status.OVER_BUDGET, Status.FAILED, Status.INTERRUPTED)
+        others = (Status.RUNNING, Status.OVER_BUDGET, Status.FAILED, Status.INTERRUPTED, Status.DAMAGED)
         parts += [f"{counts[status]} {status.label}" for status in others if counts[status]]
         parts += [f"{len(self.skipped)} skipped"] if self.skipped else []
         if succeeded:
@@ -97,18 +97,23 @@ class SweepProgress:
 def conclude(folder: Path) -> tuple[list[Row], int]:
     """Rank all runs of a sweep: print the leaderboard, write leaderboard.csv, and log it to W&B.
 
-    Returns the rows, and the exit status: 1 if a run failed, otherwise 0.
+    Returns the rows, and the exit status: 1 if a run failed or is damaged, otherwise 0.
     """
     if not any(folder.rglob(RESULT_FILE)):
         return [], 0
     runs = find_runs([folder])
     rows = rank(runs)
-    write_atomically(folder / LEADERBOARD, to_csv(rows))
     console.print_line("")
     tables.show_ranking(rows)
-    console.print_line(f"leaderboard  {folder / LEADERBOARD}")
-    _log_to_wandb(folder, runs[0][1].config["logger"], to_table(rows))
-    return rows, int(any(result.status == Status.FAILED for _, result in runs))
+    tables.note_damaged(runs)
+    try:
+        write_atomically(folder / LEADERBOARD, to_csv(rows))
+        console.print_line(f"leaderboard  {folder / LEADERBOARD}")
+    except OSError as error:
+        console.note(f"{folder / LEADERBOARD} can't be written ({error.strerror})")
+    logger = next((result.config["logger"] for _, result in runs if result.config), {"wandb": "disabled"})
+    _log_to_wandb(folder, logger, to_table(rows))
+    return rows, int(any(result.status in (Status.FAILED, Status.DAMAGED) for _, result in runs))
 
 
 def _log_to_wandb(folder: Path, logger: dict[str, Any], table: list[list[Any]]) -> None:

@@ -9,6 +9,7 @@ from lora_agnews.errors import UserError
 from lora_agnews.files.locks import file_lock
 from lora_agnews.results.report import write_report
 from lora_agnews.sweeps.progress import SweepProgress, conclude
+from lora_agnews.sweeps.storage import storage_errors
 from lora_agnews.sweeps.study import TURN_FILE, Study
 from lora_agnews.terminal import console, tables
 
@@ -28,14 +29,14 @@ def run_study(config: StudyConfig, command: list[str], is_worker: bool = False) 
     progress = SweepProgress(study.folder, study.num_runs, config.workers)
     tables.show_study(config, study.budgets)
     study.folder.mkdir(parents=True, exist_ok=True)
-    with file_lock(study.folder / TURN_FILE):
+    with storage_errors(study.url), file_lock(study.folder / TURN_FILE):
         study.open()
     if is_worker:
-        study.run_trials(progress)
+        _run_trials(study, progress)
         return 0
     failed = 0
     if config.workers == 1:
-        study.run_trials(progress)
+        _run_trials(study, progress)
     else:
         failed = _run_workers(config.workers, command, progress)
     rows, status = conclude(study.folder)
@@ -46,6 +47,11 @@ def run_study(config: StudyConfig, command: list[str], is_worker: bool = False) 
     if failed and sum(row.n for row in rows) == study.num_runs:
         return status  # another worker has done what the failed one left
     return max(failed, status)
+
+
+def _run_trials(study: Study, progress: SweepProgress) -> None:
+    with storage_errors(study.url):
+        study.run_trials(progress)
 
 
 def _run_workers(number: int, command: list[str], progress: SweepProgress) -> int:

@@ -2,7 +2,8 @@
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import optuna
@@ -11,10 +12,12 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from lora_agnews.config.choices import Pruner
+from lora_agnews.errors import UserError
 from lora_agnews.sweeps.space import Dimension
 
 HEARTBEAT_SECONDS = 5  # between two signs of life of a running trial
 GRACE_SECONDS = 20  # without a sign of life, after which other processes take a trial over
+OTHER_STORAGE = 'write storage=postgresql+psycopg://USER@HOST/NAME with pip install -e ".[postgres]", or leave it out'
 ATTEMPTS = 3  # to open the storage, a second apart
 PRUNERS: dict[Pruner, Callable[[], optuna.pruners.BasePruner]] = {
     Pruner.NONE: optuna.pruners.NopPruner,
@@ -37,15 +40,44 @@ def open_storage(url: str) -> RDBStorage:
                 heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
             )
         except (SQLAlchemyError, ImportError) as error:  # two processes may create its tables at the same time
-            reason = str(getattr(error, "orig", error)).splitlines()[0]
             if attempt == ATTEMPTS - 1 or isinstance(error, (ImportError, ArgumentError)):
-                shown = "storage" if isinstance(error, ArgumentError) else make_url(url).render_as_string()
-                raise RuntimeError(
-                    f'{shown}: no such storage ({reason}); leave storage out, or pip install -e ".[postgres]" and '
-                    "write storage=postgresql+psycopg://USER@HOST/NAME"
-                ) from error
+                raise RuntimeError(_describe(url, error)) from error
             time.sleep(1)
     raise AssertionError
+
+
+@contextmanager
+def storage_errors(url: str) -> Iterator[None]:
+    """Turn an error of the storage in the block into one message, however Optuna has wrapped it.
+
+    Raises: RuntimeError, without the password of the URL.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, SQLAlchemyError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            raise
+        raise RuntimeError(_describe(url, cause)) from error
+
+
+def _describe(url: str, error: Exception) -> str:
+    """Say what is wrong with a storage, and the remedy."""
+    reason = str(getattr(error, "orig", error)).splitlines()[0]
+    if isinstance(error, ArgumentError):
+        return f"storage: no such storage ({reason}); {OTHER_STORAGE}"
+    parsed = make_url(url)
+    if parsed.drivername == "sqlite":
+        if "malformed" in reason or "not a database" in reason:
+            remedy = "delete it: the same command finds the finished runs again"
+            return f"{parsed.database}: damaged ({reason}); {remedy}"
+        if "full" in reason or "I/O error" in reason:
+            return f"{parsed.database}: can't be written ({reason}); free some space and start the same command again"
+    return f"{parsed.render_as_string()}: no such storage ({reason}); {OTHER_STORAGE}"
 
 
 def suggest_value(trial: optuna.Trial, dimension: Dimension) -> Any:

@@ -50,6 +50,7 @@ class Study:
     def __init__(self, config: StudyConfig) -> None:
         self.config, self.dimensions = config, parse_space(config.space)
         self.folder = Path(config.dir or f"runs/study-{config.name}")
+        self.url = config.storage or f"sqlite:///{self.folder.absolute() / STORAGE_FILE}"
         for dimension in self.dimensions:
             for value in dimension.values_to_check:
                 self.load({dimension.key: value}, config.seeds[0])
@@ -67,10 +68,9 @@ class Study:
 
     def open(self) -> None:
         """Create the study in its storage, or join it. Raises: UserError; RuntimeError."""
-        url = self.config.storage or f"sqlite:///{self.folder.absolute() / STORAGE_FILE}"
         directions = [StudyDirection.MAXIMIZE if MONITOR.mode == "max" else StudyDirection.MINIMIZE]
         directions += [StudyDirection.MINIMIZE] * self.config.minimize_parameters
-        about: dict[str, Any] = {"study_name": self.config.name, "storage": open_storage(url)}
+        about: dict[str, Any] = {"study_name": self.config.name, "storage": open_storage(self.url)}
         about["pruner"] = PRUNERS[Pruner(self.config.pruner)]()
         same = [self.config.overrides, self.config.space, self.config.seeds, self.config.minimize_parameters]
         values = hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()

@@ -1,5 +1,6 @@
 """Print lines, notes and errors, and show progress bars. Results go to standard output, everything else to stderr."""
 
+import logging
 import os
 import signal
 import sys
@@ -112,6 +113,7 @@ def exit_on_error() -> Iterator[None]:
 
     The status is 2 for what the user gave, 1 for what went wrong, 130 for Ctrl-C. HYDRA_FULL_ERROR=1 shows tracebacks.
     """
+    logging.raiseExceptions = False  # a train.log on a full disk would print a traceback for each of its lines
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a character that the terminal can't show must not end a run

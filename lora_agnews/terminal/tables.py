@@ -16,8 +16,8 @@ from lora_agnews.labels import LABELS
 from lora_agnews.results.estimates import Estimate, Evaluation
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.results.ranking import short_names, tie_rule
-from lora_agnews.results.record import RunResult
-from lora_agnews.results.row import TEST, Row
+from lora_agnews.results.record import RunResult, Status
+from lora_agnews.results.row import TEST, Row, Run
 from lora_agnews.terminal import console
 from lora_agnews.terminal.console import note, print_line, print_table, short_path
 
@@ -109,6 +109,13 @@ def show_ranking(rows: Sequence[Row]) -> None:
         print_line(f"= {tie_rule(rows)}", style="dim")
 
 
+def note_damaged(runs: Sequence[Run]) -> None:
+    """Print a note for each run whose record can't be read, with the name of the file."""
+    for _, result in runs:
+        if result.status == Status.DAMAGED:
+            note(str(result.error))
+
+
 def fitting_ranking_table(rows: Sequence[Row], width: int) -> RenderableType:
     """Build the leaderboard for a terminal of this width: with a column per key that varies, if there is room.
 
@@ -148,6 +155,16 @@ def ranking_table(
         cells += [f"{row.trainable:,}" if row.trainable else "-", f"{row.seconds:,.0f}" if row.n else "-"]
         table.add_row(*map(Text, [*name, *cells]), style=None if row.n else "dim")
     return table
+
+
+def show_cache(folder: Path, entries: Sequence[Any]) -> None:
+    """Show the entries of a cache (`data.cache.Entry`) and their sizes."""
+    table = _table(f"in {folder}", "MB")
+    table.columns[0].overflow = "fold"
+    for entry in entries:
+        table.add_row(f"{entry.what}\n  {entry.path.relative_to(folder)}", f"{entry.size / 1e6:,.1f}")
+    table.add_row("together", f"{sum(entry.size for entry in entries) / 1e6:,.1f}", style="bold")
+    print_table(table)
 
 
 def show_data(data: dict[str, Any]) -> None:

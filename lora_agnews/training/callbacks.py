@@ -138,8 +138,10 @@ class Stopwatch(L.Callback):
     ) -> None:
         self.samples += len(batch["labels"]) * trainer.world_size
         # The sum stays on the device, so that no step waits for it.
-        every = batch["input_ids"] if "input_ids" in batch else batch["inputs_embeds"][..., 0]
-        tokens = batch["attention_mask"].sum() if "attention_mask" in batch else every.numel()
+        if "attention_mask" in batch:
+            tokens = batch["attention_mask"].sum()
+        else:
+            tokens = batch["input_ids"].numel() if "input_ids" in batch else batch["inputs_embeds"][..., 0].numel()
         self.tokens = self.tokens + tokens * trainer.world_size
 
     def on_validation_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:

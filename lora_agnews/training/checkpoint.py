@@ -51,6 +51,12 @@ class Checkpoints(Checkpoint):
         self.signalled = self.stopping = False  # this process has got a signal; all processes stop
         self.handlers: dict[int, Any] = {}
 
+    def setup(self, trainer: L.Trainer, task: L.LightningModule, stage: str) -> None:
+        """Remove what a process left that was killed while it wrote a checkpoint."""
+        if trainer.is_global_zero:
+            for name in (LAST, PREVIOUS, BEST):
+                (self.folder / f".{name}").unlink(missing_ok=True)
+
     def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         if self.random_states is not None:
             _set_random_state(self.random_states, trainer)
@@ -126,9 +132,13 @@ class Checkpoints(Checkpoint):
     def _save(self, trainer: L.Trainer, name: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         unfinished = self.folder / f".{name}"
-        trainer.save_checkpoint(unfinished)
-        if trainer.is_global_zero:
-            unfinished.replace(self.folder / name)
+        try:
+            trainer.save_checkpoint(unfinished)
+            if trainer.is_global_zero:
+                unfinished.replace(self.folder / name)
+        finally:  # what was written before the disk was full is the space that the record needs
+            if trainer.is_global_zero:
+                unfinished.unlink(missing_ok=True)
         trainer.strategy.barrier(name)
 
     def _on_signal(self, number: int, frame: Any) -> None:
@@ -203,22 +213,30 @@ def seconds_before(checkpoint: dict[str, Any]) -> float:
     return float(stopwatch.get("total", stopwatch.get("seconds", 0.0)))
 
 
-def _is_intact(path: Path) -> bool:
-    """Whether the checksums of a checkpoint, which is a zip archive, match."""
+def is_intact(path: Path) -> bool:
+    """Whether the checksums of a checkpoint match. It is a zip archive, in which PyTorch compresses nothing."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
+            stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
+            return stored and archive.testzip() is None
     except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError):
         return False
+
+
+def best_checkpoint(folder: Path) -> Path:
+    """Return the path of best.ckpt. Raises: RuntimeError, if it is damaged."""
+    if not is_intact(folder / BEST):
+        raise RuntimeError(f"{folder / BEST}: damaged, so the weights of the best validation are lost; train again")
+    return folder / BEST
 
 
 def read_checkpoint(path: Path, identity: dict[str, str]) -> dict[str, Any]:
     """Read a checkpoint of the run. Raises: UserError, naming the file, if it is damaged or belongs to another run."""
     previous = path.with_name(PREVIOUS)
-    can_go_back = path.name == LAST and _is_intact(previous)
+    can_go_back = path.name == LAST and is_intact(previous)
     remedy = f"; to continue from the one before it: {resume_override(previous)}" if can_go_back else ""
     try:
-        if not _is_intact(path):
+        if not is_intact(path):
             raise ValueError("its checksums do not match")
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found = checkpoint["run"]

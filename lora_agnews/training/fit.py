@@ -15,7 +15,7 @@ from lora_agnews.model.architecture import Architecture, read_architecture_folde
 from lora_agnews.model.build import AUTOCAST_DTYPES, build_model, cast_frozen_layers, load_tokenizer, speed_up_encoder
 from lora_agnews.model.encoder import Encoder
 from lora_agnews.model.lora import LoraSpec, predict_budget, prefix_end
-from lora_agnews.training.checkpoint import BEST
+from lora_agnews.training.checkpoint import best_checkpoint
 from lora_agnews.training.prefix import CachedPrefix
 from lora_agnews.training.task import LoRAClassifier
 from lora_agnews.training.trainer import send_library_messages_to_log, skipped_steps, stopped_early, stopwatch_of
@@ -100,8 +100,8 @@ def fit(parts: Parts, trainer: L.Trainer, checkpoint: Path | None, compile_model
 
 
 def test(parts: Parts, trainer: L.Trainer, run_dir: Path) -> tuple[dict[str, float], list[list[int]]]:
-    """Load the best checkpoint into the model and return its metrics and confusion matrix on the test rows, if any."""
-    best = run_dir / "checkpoints" / BEST
+    """Load the best checkpoint and return its metrics and confusion matrix on the test rows, if there are any."""
+    best = best_checkpoint(run_dir / "checkpoints")
     if parts.data.test is None:
         saved = torch.load(best, map_location="cpu", weights_only=True)
         parts.task.load_state_dict(saved["state_dict"], strict=False)

@@ -10,7 +10,9 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from lora_agnews.errors import UserError
 from lora_agnews.files.atomic import write_atomically
+from lora_agnews.results.curves import read_rows
 
 ROWS_BETWEEN_WRITES = 100
 
@@ -19,6 +21,7 @@ class MetricsFile(Logger):
     """Keeps all rows in memory and replaces the file as a whole: one row per logged step, one column per metric.
 
     A resumed run keeps the first `rows_to_keep` rows of the file, those before its checkpoint.
+    Raises: UserError, if the file is damaged.
     """
 
     def __init__(self, path: Path, rows_to_keep: int) -> None:
@@ -26,9 +29,10 @@ class MetricsFile(Logger):
         self.path = path
         self.rows: list[dict[str, Any]] = []
         if rows_to_keep and path.exists():
-            with path.open(newline="", encoding="utf-8") as stream:
-                kept = islice(csv.DictReader(stream), rows_to_keep)
-                self.rows = [{key: value for key, value in row.items() if value} for row in kept]
+            kept = list(islice(read_rows(path), rows_to_keep))
+            if len(kept) < rows_to_keep:
+                raise UserError(f"{path}: damaged; delete it to continue the run without its curves so far")
+            self.rows = [{key: value for key, value in row.items() if value} for row in kept]
 
     @property
     def name(self) -> str:

@@ -1,10 +1,11 @@
 """Decide how a run ended, and write its record."""
 
+import errno
 import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lora_agnews.config.messages import resume_override
@@ -14,6 +15,7 @@ from lora_agnews.results.record import RunResult, Status, environment
 from lora_agnews.terminal import console
 
 INTERRUPTED = "interrupted"
+NO_SPACE = os.strerror(errno.ENOSPC)
 log = logging.getLogger(__name__)
 
 
@@ -42,7 +44,7 @@ def recorded(config: TrainConfig, run_dir: Path, previous: RunResult | None) -> 
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             console.print_exception()
     result.seconds["total"] = result.seconds.get("earlier", 0.0) + time.perf_counter() - began
-    result.save(run_dir)
+    _save(result, run_dir)
     if not result.succeeded:
         details = " (train.log has the details)" if result.status == Status.FAILED else ""
         interrupted = result.error == INTERRUPTED
@@ -54,8 +56,20 @@ def recorded(config: TrainConfig, run_dir: Path, previous: RunResult | None) -> 
             raise KeyboardInterrupt
 
 
+def _save(result: RunResult, run_dir: Path) -> None:
+    """Save the record. If that is impossible, the run has failed, and the record that is there says so."""
+    try:
+        result.save(run_dir)
+    except OSError as error:
+        result.status, result.error = Status.FAILED, _describe(error)
+        with suppress(OSError):
+            RunResult.mark_failed(run_dir)
+
+
 def _describe(error: Exception) -> str:
     """Describe an error in one message, with the remedy where it is known."""
+    if NO_SPACE in str(error):  # an OSError, or one of safetensors' own
+        return f"the disk is full ({NO_SPACE}); free some space, then continue the run"
     if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
         return (
             f"out of memory ({str(error).splitlines()[0]}). Use a smaller data.batch_size, with trainer.accumulate for "

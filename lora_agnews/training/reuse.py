@@ -20,9 +20,9 @@ def check_rows(folder: Path) -> None:
     """Raises: UserError, if the rows of a run that a sweep would use again have changed since."""
     known: dict[tuple[str | None, ...], dict[str, str | None]] = {}
     for record in sorted(folder.rglob(RESULT_FILE)):
-        result = RunResult.load(record.parent)
-        then = result.data.get("fingerprints")  # version 0.1 did not store them
-        if not then:
+        result = RunResult.load_even_damaged(record.parent)
+        then = result.data.get("fingerprints") if result else None  # version 0.1 did not store them
+        if not result or not then:
             continue
         files = tuple(result.config["data"][key] for key in ("source", "train_file", "test_file"))
         if files not in known:

@@ -23,6 +23,10 @@ def run_to_resume(tmp_path: Path) -> Path:
         (["--experiment", "quickstart"], r"unrecognized arguments: --experiment"),
         (["hydra.run.dir="], "hydra.run.dir=: give a directory, for example hydra.run.dir=runs/mine"),
         (["-m", "hydra.sweep.dir=/dev/null/x"], "hydra.sweep.dir=/dev/null/x: .* choose another"),
+        (["++hydra.run.dir=/dev/null/x"], "hydra.run.dir=/dev/null/x: .* choose another"),
+        (["hydra.run.dir=${nothing}"], "^hydra.run.dir: Interpolation key 'nothing' not found$"),
+        (["-m", "hydra.sweep.subdir=../../x"], "hydra.sweep.subdir=../../x: must be inside the directory of the sweep"),
+        (["-m", "model.name=a,/b", "hydra.sweep.subdir=${model.name}"], "hydra.sweep.subdir=/b: must be inside"),
         (["--cfg", "everything"], r"invalid choice: 'everything'.*python train\.py --help"),
         (["lora.r=1,2"], r"lora\.r=1,2: several values need -m"),
         (["-m", "trainer.devices=2"], "trainer.devices=2: a run of a sweep uses one device; leave it out"),
@@ -62,3 +66,18 @@ def test_helps_of_hydra_need_no_valid_overrides() -> None:
     check_command_line(["--hydra-help", "lora.rr=1"])
     with pytest.raises(UserError, match="no key"):
         check_command_line(["--help", "lora.rr=1"])
+
+
+def test_directories_may_be_named_after_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    check_command_line(["hydra.run.dir=runs/${hydra:runtime.choices.model}-${model.lora.r}"])
+    check_command_line(["-m", "lora.r=1,2", "hydra.sweep.subdir=${hydra.job.num}-r${model.lora.r}"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_is_not_continued_where_nothing_can_be_written(
+    run_to_resume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lora_agnews.config.directories.RUN_BYTES", 1 << 60)
+    with pytest.raises(UserError, match=r"resume=.* and a run takes up to .*; free some space there"):
+        check_command_line([f"resume={run_to_resume}"])

@@ -115,6 +115,14 @@ BAD_OVERRIDES: list[tuple[str, list[str]]] = [
     ("lora.r=${nothing}", ["model.lora.r", "'nothing' not found"]),
     ("lora.r=${lora.r}", ["model.lora.r", "Recursive"]),
     ("hydra.run.dirr=x", ["hydra.run.dirr", "did you mean dir?"]),
+    ("hydra.foo=1", ["hydra.foo", "'foo' not in 'HydraConf'"]),
+    ("hydra.job.num=x", ["hydra.job.num=x", "Integer"]),
+    ("hydra=null", ["hydra=null", "hydra is a section"]),
+    ("hydra.sweeper.max_batch_size=0", ["belongs to a plugin; select it too: hydra/sweeper=NAME"]),
+    ("-m hydra.sweep.dir=a,b", ["hydra.sweep.dir=a,b: needs one value", "'hydra.sweep.dir=\"a,b\"'"]),
+    ("hydra.verbose=[1]", ["hydra.verbose=[1]: must be true, false, or the names of loggers"]),
+    ("hydra.verbose=null", ["hydra.verbose=null: must be"]),
+    ("hydra.verbose={a:1}", ["hydra.verbose={a:1}: must be"]),
     ("hydra.mode=WALK", ["hydra.mode=WALK", "RUN, MULTIRUN"]),
     ("hydra/launcher=slurm", ["hydra/launcher/slurm", "basic"]),
 ]
@@ -125,3 +133,13 @@ def test_a_bad_override_is_refused_in_one_line(line: str, fragments: list[str]) 
     with pytest.raises(UserError) as caught:
         compose_line(line)
     check_message(str(caught.value), fragments)
+
+
+@pytest.mark.parametrize("value", ["true", "lightning", "[lightning,peft]"])
+def test_more_messages_can_be_asked_for(value: str) -> None:
+    compose_line(f"hydra.verbose={value}")
+
+
+def test_the_processes_that_lightning_starts_have_keys_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    compose_line("hydra.run.dir=x hydra.job.name=train_ddp_process_1 hydra.output_subdir=null")

@@ -1,6 +1,7 @@
 """A run's config.yaml is read literally, and keys of later versions do not change the identity of earlier runs."""
 
 import dataclasses
+import time
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -69,3 +70,11 @@ def test_a_file_without_a_key_of_version_0_1_is_refused(tmp_path: Path) -> None:
     del values["optim"]["lr"]
     with pytest.raises(UserError, match=r"not a configuration of this version: .*optim\.lr"):
         load_config_file(save(tmp_path, values))
+
+
+def test_a_deep_file_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("[" * 100_000)
+    began = time.monotonic()
+    with pytest.raises(UserError, match="too deep, so no run wrote it"):
+        load_config_file(tmp_path / "config.yaml")
+    assert time.monotonic() - began < 2

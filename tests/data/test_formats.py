@@ -6,7 +6,9 @@ import tracemalloc
 from itertools import islice
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from lora_agnews.data.formats import read_columns
 from lora_agnews.data.source import read_texts
@@ -87,4 +89,15 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path: Path
     with pytest.raises(UserError, match="jsonl" if ".json." in name else "line 1 is longer than"):
         list(read_texts(tmp_path / name))
     assert tracemalloc.get_traced_memory()[1] < 300e6
+    tracemalloc.stop()
+
+
+def test_a_small_parquet_file_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "news.parquet"
+    shared = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 1000, pyarrow.int32()), ["a" * 30_000_000])
+    parquet.write_table(pyarrow.table({"text": shared}), path, compression="zstd")
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"news\.parquet: 28 MB are packed into [\d,]+ bytes, which no texts are"):
+        list(read_texts(path))
+    assert tracemalloc.get_traced_memory()[1] < 8e6
     tracemalloc.stop()

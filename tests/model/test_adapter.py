@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lora_agnews.errors import UserError
-from lora_agnews.model.adapter import load_adapter, save_adapter
+from lora_agnews.model.adapter import load_adapter, read_base, save_adapter
 from lora_agnews.model.build import build_model, load_base
 from lora_agnews.model.encoder import find_encoder
 from lora_agnews.model.lora import LoraSpec
@@ -68,3 +68,9 @@ def test_damaged_metadata_of_an_adapter_is_one_message(
     save_file(load_file(path), path, metadata={"lora_agnews": made})
     with pytest.raises(UserError, match="can't be read as what a run saved"):
         load_adapter(tmp_path, TINY)
+
+
+def test_a_deep_adapter_config_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text('{"a":' * 100_000)
+    with pytest.raises(UserError, match=r"its adapter_config\.json can't be read"):
+        read_base(tmp_path)

@@ -101,3 +101,12 @@ def test_a_run_without_test_rows_has_the_confusion_matrix_of_its_validation(
 def test_a_picture_is_a_png_in_a_folder_that_is_created(tmp_path: Path) -> None:
     path = figures.draw_confusion(np.eye(4, dtype=int), "Test", tmp_path / "figures" / "confusion.png")
     assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_a_curve_whose_column_is_damaged_is_empty(drawn: list[Figure], tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("step,train/loss,val/loss,val/accuracx\n1,0.5,,\n2,,0.4,0.9\n")
+    result = result_of(data={"val": 400}, confusion=[])
+    figures.draw_curves(tmp_path, result)
+    loss, accuracy = drawn[0].axes
+    assert points(loss, "validation") == [(2.0, 0.4)]
+    assert [len(line.get_xdata()) for line in accuracy.lines if line.get_marker() == "o"] == [0]

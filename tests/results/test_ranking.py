@@ -143,17 +143,40 @@ def test_csv_and_json_hold_every_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "message"),
+    ("name", "message"),
     [
-        ("nothing", None, "no such directory"),
-        ("", None, "no run in it"),
-        ("bad", "{", "not a record of this version"),
-        ("bad", '{"seed": 1}', "not a record of this version"),
+        ("nothing", "no such directory"),
+        ("", "no run in it"),
     ],
 )
-def test_a_directory_without_a_run_is_refused(tmp_path: Path, name: str, text: str | None, message: str) -> None:
-    if text:
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "result.json").write_text(text)
+def test_a_directory_without_a_run_is_refused(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         find_runs([tmp_path / name])
+
+
+def test_a_run_with_a_damaged_record_is_listed_beside_the_others(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        save_record(tmp_path / f"r1-{seed}", 0.9, "lora.r=1", f"seed={seed}")
+        save_record(tmp_path / f"r2-{seed}", 0.8, "lora.r=2", f"seed={seed}")
+    (tmp_path / "r1-1" / "result.json").write_text("{")
+    (tmp_path / "r2-1" / "result.json").write_text('{"seed": 1}')
+    (tmp_path / "r2-1" / "config.yaml").write_text("{")
+    rows = ranked(tmp_path)
+    assert [(row.name, row.n, row.not_counted) for row in rows] == [
+        ("r=1", 1, "1 damaged"),  # its config.yaml says which configuration it is of
+        ("r=2", 1, ""),
+        ("r2-1", 0, "1 damaged"),
+    ]
+    assert [row.values for row in rows] == [{"r": 1}, {"r": 2}, {"r": None}]
+    (_, record) = rows[2].runs[0]
+    assert record.error is not None
+    assert record.error.startswith(f"{tmp_path / 'r2-1' / 'result.json'}: not a record of this version: ")
+    assert record.error.endswith(f". To run it again, delete {tmp_path / 'r2-1'}")
+
+
+def test_only_damaged_records_are_ranked_too(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").mkdir()
+    (row,) = ranked(tmp_path)
+    assert (row.name, row.n, row.not_counted) == ("a", 0, "2 damaged")

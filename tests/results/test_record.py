@@ -8,6 +8,7 @@ import yaml
 
 from lora_agnews.config.compose import compose_config
 from lora_agnews.config.schema import config_hash
+from lora_agnews.errors import UserError
 from lora_agnews.results.record import PACKAGES, RunResult, Status, environment
 
 
@@ -32,7 +33,7 @@ def test_what_is_no_record_is_not_read(tmp_path: Path, change: dict[str, object]
     RunResult.of(compose_config(["model=tiny"])).save(tmp_path)
     path = tmp_path / "result.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises((ValueError, TypeError)):
+    with pytest.raises(UserError, match=f"{path}: not a record of this version: "):
         RunResult.load(tmp_path)
 
 

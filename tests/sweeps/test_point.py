@@ -13,6 +13,7 @@ from lora_agnews.sweeps import point
 from lora_agnews.sweeps.point import run_point
 from lora_agnews.sweeps.progress import SweepProgress, conclude
 from lora_agnews.terminal import console
+from tests.records import save_record
 
 
 def test_a_point_that_cannot_run_is_recorded_with_the_remedy_and_tried_again(
@@ -31,8 +32,24 @@ def test_a_point_that_cannot_run_is_recorded_with_the_remedy_and_tried_again(
 def test_a_point_that_is_done_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str) -> None:
     monkeypatch.setattr(point, "run", None)
     config = compose_config(["model=tiny"])
-    RunResult.of(config, status=status, metrics={"val/accuracy": 0.5}).save(tmp_path)
+    RunResult.of(config, status=status, metrics={"val/accuracy": 0.5}, seconds={"total": 1.0}).save(tmp_path)
     assert run_point(config, tmp_path, "group").status == status
+
+
+def test_a_point_with_a_damaged_record_is_left_as_it_is_and_fails_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(point, "run", None)
+    path = tmp_path / "r=1" / "result.json"
+    path.parent.mkdir()
+    path.write_text("{")
+    SweepProgress(tmp_path, 2).run(compose_config(["model=tiny"]), path.parent)
+    assert path.read_text() == "{"
+    assert conclude(tmp_path)[1] == 1
+    out, err = capfd.readouterr()
+    assert f"[1/2] r=1  damaged: {path}: not a record of this version: " in out
+    assert "0/2 done | 1 damaged" in out
+    assert f"note: {path}: not a record" in err
 
 
 @pytest.mark.parametrize("status", [None, "interrupted", "failed", "running"])
@@ -85,7 +102,7 @@ def test_the_output_of_a_run_is_suppressed_and_that_of_the_sweep_is_not(
 
 
 def test_the_run_of_another_configuration_is_not_taken_for_this_point(tmp_path: Path) -> None:
-    RunResult.of(compose_config(["model=tiny", "lora.r=4"]), status="finished").save(tmp_path)
+    save_record(tmp_path, 0.9, "model=tiny", "lora.r=4")
     with pytest.raises(UserError, match=r"has a run of another configuration.*Give the sweep a new directory"):
         run_point(compose_config(["model=tiny"]), tmp_path, "group")
     assert RunResult.load(tmp_path).config["model"]["lora"]["r"] == 4

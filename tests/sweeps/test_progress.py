@@ -137,3 +137,17 @@ def test_a_leaderboard_that_wandb_refuses_gives_a_note(
     monkeypatch.setattr("lora_agnews.training.wandb_run.log_leaderboard", refuse)
     assert conclude(tmp_path)[1] == 0
     assert "note: the leaderboard is not in W&B: nobody is logged in\n" in capfd.readouterr().err
+
+
+def test_a_leaderboard_for_which_the_disk_has_no_space_gives_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    save_record(tmp_path / "a", 0.5, "logger.wandb=disabled")
+    monkeypatch.setattr("lora_agnews.sweeps.progress.write_atomically", full)
+    assert conclude(tmp_path)[1] == 0
+    out, err = capfd.readouterr()
+    assert "0.5000" in out
+    assert err == f"note: {tmp_path / 'leaderboard.csv'} can't be written (No space left on device)\n"

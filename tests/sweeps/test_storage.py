@@ -4,11 +4,13 @@ from pathlib import Path
 
 import optuna
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from lora_agnews.config.choices import Pruner
+from lora_agnews.errors import UserError
 from lora_agnews.sweeps import storage
 from lora_agnews.sweeps.space import parse_space
-from lora_agnews.sweeps.storage import PRUNERS, open_storage, suggest_value
+from lora_agnews.sweeps.storage import PRUNERS, open_storage, storage_errors, suggest_value
 
 
 def test_a_storage_is_a_file_that_is_opened_again(tmp_path: Path) -> None:
@@ -42,6 +44,42 @@ def test_a_storage_that_cannot_be_opened_is_named_without_its_password(
         open_storage(url)
     assert "secret" not in str(caught.value)
     assert "storage=postgresql+psycopg://USER@HOST/NAME" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"nonsense" * 1000, b"SQLite format 3\0" + b"\xff" * 8000])
+def test_a_damaged_file_can_be_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    monkeypatch.setattr(storage.time, "sleep", lambda seconds: None)
+    (tmp_path / "study.db").write_bytes(content)
+    with pytest.raises(RuntimeError) as caught:
+        open_storage(f"sqlite:///{tmp_path}/study.db")
+    assert str(caught.value).startswith(f"{tmp_path}/study.db: damaged (")
+    assert str(caught.value).endswith("); delete it: the same command finds the finished runs again")
+
+
+def test_an_error_of_the_storage_is_one_message_however_it_is_wrapped(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    study = optuna.create_study(study_name="mine", storage=open_storage(url))
+    content = bytearray((tmp_path / "study.db").read_bytes())
+    content[8192:] = b"\xff" * (len(content) - 8192)
+    (tmp_path / "study.db").write_bytes(content)
+    with pytest.raises(RuntimeError, match=r"study\.db: damaged \(.*malformed.*\); delete it"), storage_errors(url):
+        study.optimize(lambda trial: 1.0, n_trials=1)
+
+
+@pytest.mark.parametrize("error", [UserError("a value"), RuntimeError("a run"), KeyboardInterrupt()], ids=repr)
+def test_other_errors_pass_through(error: BaseException) -> None:
+    with pytest.raises(type(error)) as caught, storage_errors("sqlite:///study.db"):
+        raise error
+    assert caught.value is error
+
+
+def test_a_full_disk_under_a_storage_is_named() -> None:
+    full = OperationalError("INSERT", {}, Exception("database or disk is full"))
+    message = (
+        r"study\.db: can't be written \(database or disk is full\); free some space and start the same command again"
+    )
+    with pytest.raises(RuntimeError, match=message), storage_errors("sqlite:///study.db"):
+        raise AssertionError from full
 
 
 def test_values_are_suggested_from_choices_and_ranges() -> None:

@@ -5,10 +5,12 @@ import errno
 import os
 import shutil
 import signal
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 
@@ -44,6 +46,29 @@ def test_where_hard_links_do_not_exist_the_previous_checkpoint_is_a_copy(
     previous = tmp_path / "checkpoints" / "previous.ckpt"
     assert torch.load(previous, weights_only=True)["global_step"] > 0
     assert train(tmp_path, short_config, previous).metrics == uninterrupted[0]
+
+
+def test_a_checkpoint_for_which_the_disk_has_no_space_leaves_no_part_of_it(
+    short_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(trainer: L.Trainer, path: Path) -> None:
+        path.write_bytes(b"part")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(L.Trainer, "save_checkpoint", fill)
+    result = train(tmp_path, short_config)
+    assert (result.status, str(result.error)[:16]) == ("failed", "the disk is full")
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_what_a_killed_process_left_of_a_checkpoint_is_removed(short_config: TrainConfig, tmp_path: Path) -> None:
+    train(tmp_path, short_config)
+    complete = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    for name in (".last.ckpt", ".previous.ckpt", ".best.ckpt"):
+        (tmp_path / "checkpoints" / name).write_bytes(b"part")
+    (tmp_path / "result.json").unlink()  # the run was killed after its last step
+    train(tmp_path, short_config, resume=tmp_path)
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == complete
 
 
 def test_a_flipped_byte_in_a_checkpoint_is_noticed(
@@ -128,3 +153,10 @@ def test_other_rows_are_another_run(short_config: TrainConfig, tmp_path: Path, m
     rows.write_text(rows.read_text().replace("war 0", "peace 0"))
     with pytest.raises(UserError, match="was written by a run with other training rows"):
         train(tmp_path / "run", own, resume=tmp_path / "run")
+
+
+def test_a_checkpoint_that_would_be_unpacked_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "last.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\0" * 100_000_000)
+    with pytest.raises(UserError, match=r"last\.ckpt: damaged, or not a checkpoint .* \(its checksums do not match\)"):
+        read_checkpoint(tmp_path / "last.ckpt", {})

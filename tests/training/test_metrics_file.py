@@ -3,8 +3,10 @@
 import csv
 from pathlib import Path
 
+import pytest
 import torch
 
+from lora_agnews.errors import UserError
 from lora_agnews.training.metrics_file import ROWS_BETWEEN_WRITES, MetricsFile
 
 
@@ -45,3 +47,10 @@ def test_rows_are_written_before_the_end(tmp_path: Path) -> None:
     for step in range(ROWS_BETWEEN_WRITES):
         file.log_metrics({"train/loss": 1.0}, step)
     assert len(rows_of(file.path)) == ROWS_BETWEEN_WRITES
+
+
+def test_a_run_is_not_continued_with_damaged_curves(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("step,loss\n1,0.5\n2,te")
+    with pytest.raises(UserError, match=r"metrics\.csv: damaged; delete it to continue the run without its curves"):
+        MetricsFile(tmp_path / "metrics.csv", 2)
+    assert len(MetricsFile(tmp_path / "metrics.csv", 1).rows) == 1

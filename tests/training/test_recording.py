@@ -11,6 +11,7 @@ from lora_agnews.results.record import RunResult, Status
 from lora_agnews.training.recording import recorded
 
 CONFIG = compose_config(["model=tiny"])
+FULL = "the disk is full (No space left on device); free some space, then continue the run"
 
 
 def end_with(error: BaseException, run_dir: Path, previous: RunResult | None = None) -> None:
@@ -26,6 +27,8 @@ def end_with(error: BaseException, run_dir: Path, previous: RunResult | None = N
         (RuntimeError("no *.safetensors weights"), Status.FAILED, "no *.safetensors weights"),
         (FetchError("a/b", "model", "gone"), Status.FAILED, str(FetchError("a/b", "model", "gone"))),
         (ZeroDivisionError("by zero"), Status.FAILED, "ZeroDivisionError: by zero"),
+        (OSError(28, "No space left on device"), Status.FAILED, FULL),
+        (RuntimeError("Error while serializing: No space left on device (os error 28)"), Status.FAILED, FULL),
         (AssertionError("predicted 1, built 2"), Status.FAILED, "AssertionError: predicted 1, built 2"),
     ],
     ids=lambda value: type(value).__name__,
@@ -82,3 +85,20 @@ def test_the_traceback_is_shown_only_if_it_is_asked_for(
     end_with(ZeroDivisionError("x"), tmp_path)
     assert "Traceback" in capfd.readouterr().err
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "failed"
+
+
+def test_a_record_that_can_not_be_written_any_more_does_not_stay_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, recorded(CONFIG, tmp_path, None) as result:
+        result.save(tmp_path)
+        size = (tmp_path / "result.json").stat().st_size
+        patch.setattr(RunResult, "save", full)
+        result.status = Status.FINISHED
+    assert (result.status, result.error) == (Status.FAILED, FULL)
+    assert RunResult.load(tmp_path).status == Status.FAILED
+    assert (tmp_path / "result.json").stat().st_size == size
+    assert capfd.readouterr().err.startswith(f"error: {FULL}\n")

@@ -41,7 +41,8 @@ def test_a_run_stores_the_predictions_of_its_best_validation(short_config: Train
 @pytest.mark.parametrize("status", ["finished", "stopped_early"])
 def test_a_finished_run_is_not_changed(tmp_path: Path, capfd: pytest.CaptureFixture[str], status: str) -> None:
     short_config = compose_config([*BEGAN, f"resume={tmp_path}"])
-    RunResult(short_config.to_dict(), 5, "", status=status, metrics={"val/accuracy": 0.5}).save(tmp_path)
+    about = {"metrics": {"val/accuracy": 0.5}, "seconds": {"total": 1.0}}
+    RunResult(short_config.to_dict(), 5, "", status=status, **about).save(tmp_path)
     before = (tmp_path / "result.json").read_bytes()
     assert run(short_config, tmp_path).metrics == {"val/accuracy": 0.5}
     assert (tmp_path / "result.json").read_bytes() == before
