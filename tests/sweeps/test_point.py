@@ -102,7 +102,8 @@ def test_the_output_of_a_run_is_suppressed_and_that_of_the_sweep_is_not(
 
 
 def test_the_run_of_another_configuration_is_not_taken_for_this_point(tmp_path: Path) -> None:
-    save_record(tmp_path, 0.9, "model=tiny", "lora.r=4")
+    run_dir = tmp_path / "run"
+    save_record(run_dir, 0.9, "model=tiny", "lora.r=4")
     with pytest.raises(UserError, match=r"has a run of another configuration.*Give the sweep a new directory"):
-        run_point(compose_config(["model=tiny"]), tmp_path, "group")
-    assert RunResult.load(tmp_path).config["model"]["lora"]["r"] == 4
+        run_point(compose_config(["model=tiny"]), run_dir, "group")
+    assert RunResult.load(run_dir).config["model"]["lora"]["r"] == 4
