@@ -39,6 +39,9 @@ class Setup:
     compile: bool  # only ours
     threads: int
     seed: int
+    layers: str = "all"  # that get adapters; -2: for the top two
+    prefix: str = "live"  # only ours
+    cache_dir: str | None = None  # only ours
 
     def __post_init__(self) -> None:
         if self.steps % self.checks or not 0 <= self.warm_up < self.steps:
@@ -101,7 +104,7 @@ def ours(setup: Setup) -> Found:
     with tempfile.TemporaryDirectory() as folder:
         with open_tracking(Path(folder), config.logger, {}) as tracking:
             trainer = build_trainer(config.trainer, Path(folder), parts.batches, tracking.loggers, {}, stopwatch, None)
-            fit(parts, trainer, None, setup.compile)
+            fitted = fit(parts, trainer, None, setup.compile)
         with (Path(folder) / "metrics.csv").open(newline="") as stream:
             rows = [row for row in csv.DictReader(stream) if row["val/loss"]]
     speed = stopwatch.throughput(setup.steps - setup.warm_up, trainer.strategy.root_device)
@@ -111,6 +114,7 @@ def ours(setup: Setup) -> Found:
         "val_accuracy": float(rows[-1]["val/accuracy"]),
         "curve": [[int(row["step"]) + 1, float(row["val/loss"])] for row in rows],
         "compile_seconds": stopwatch.compile_seconds,
+        "prefix_seconds": fitted.seconds["prefix"],
         "flops_per_second": training_flops(shape, speed["samples_per_second"], speed["tokens_per_second"]),
     }
 
@@ -120,6 +124,8 @@ def overrides(setup: Setup) -> list[str]:
     values = ["model=tiny" if setup.model == "tiny" else f"model.name={setup.model}"]
     values += [f"data.train_file={setup.train_file}"] if setup.train_file else []
     values += [f"data.val_fraction={setup.val_fraction}", f"data.max_length={setup.max_length}", f"seed={setup.seed}"]
+    values += [f"lora.layers={setup.layers}", f"model.prefix={setup.prefix}"]
+    values += [f"data.cache_dir={setup.cache_dir}"] if setup.cache_dir else []
     values += [f"lora.target_modules=[{','.join(setup.targets)}]", f"data.batch_size={setup.batch_size}"]
     values += [f"trainer.max_steps={setup.steps}", f"trainer.precision={setup.precision}", "logger.wandb=disabled"]
     return [*values, "trainer.early_stopping_patience=0", "trainer.max_epochs=1"]
@@ -129,7 +135,14 @@ def peer(setup: Setup, grouped: bool) -> Found:
     """Do what most projects on this task do: Trainer, DataCollatorWithPadding, PEFT's SEQ_CLS. Rows are in memory."""
     import peft
     import torch
-    from transformers import AutoTokenizer, DataCollatorWithPadding, Trainer, TrainerCallback, TrainingArguments
+    from transformers import (
+        AutoConfig,
+        AutoTokenizer,
+        DataCollatorWithPadding,
+        Trainer,
+        TrainerCallback,
+        TrainingArguments,
+    )
 
     from lora_agnews.data.source import load_rows
     from lora_agnews.data.split import stratified_split
@@ -149,7 +162,16 @@ def peer(setup: Setup, grouped: bool) -> Found:
     train, val = map(encode, stratified_split(rows.labels, setup.val_fraction, setup.seed))
     torch.manual_seed(setup.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    lora = peft.LoraConfig(task_type="SEQ_CLS", r=1, lora_alpha=2, lora_dropout=0.5, target_modules=setup.targets)
+    numbers = range(AutoConfig.from_pretrained(encoder.folder).num_hidden_layers)
+    top = None if setup.layers == "all" else list(numbers[int(setup.layers.removesuffix(":")) :])
+    lora = peft.LoraConfig(
+        task_type="SEQ_CLS",
+        r=1,
+        lora_alpha=2,
+        lora_dropout=0.5,
+        target_modules=setup.targets,
+        layers_to_transform=top,
+    )
     seconds = 0.0
 
     class Clock(TrainerCallback):
