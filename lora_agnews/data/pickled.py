@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow
-from pyarrow import lib
+from pyarrow import compute, lib
 
 BUILDERS = ("_reconstruct_table", "chunked_array", "field", "py_buffer", "schema", "type_for_alias")
 MAX_OPCODES = 20_000  # a data set needs about 40 per chunk; much deeper nesting would crash Python itself
@@ -104,7 +104,12 @@ def read_pickled(path: Path) -> pyarrow.Table:
         table, chosen = _table(found.state["_data"]), found.state["_indices"]
         if table.num_rows > path.stat().st_size:
             raise pickle.UnpicklingError("it has more rows than bytes")
-        return table if chosen is None else table.take(_table(chosen).column(0))
+        if chosen is None:
+            return table
+        rows = _table(chosen).column(0)
+        if compute.count_distinct(rows).as_py() < len(rows):  # one large row, a million times
+            raise pickle.UnpicklingError("it repeats rows")
+        return table.take(rows)
     except OSError:
         raise
     except Exception as error:  # a broken file can fail in any way

@@ -71,7 +71,7 @@ def test_no_pickle_but_a_data_set_is_read_and_none_executes_anything(tmp_path: P
         assert not proof.exists(), name
 
 
-def pickle_of_a_data_set(table: pa.Table, monkeypatch: pytest.MonkeyPatch) -> bytes:
+def pickle_of_a_data_set(table: pa.Table, monkeypatch: pytest.MonkeyPatch, chosen: list[int] | None = None) -> bytes:
     """Return what pickle writes for a datasets.Dataset with this table; classes of the same names stand for its own."""
 
     def instance(module: str, name: str, **state: Any) -> Any:
@@ -83,7 +83,9 @@ def pickle_of_a_data_set(table: pa.Table, monkeypatch: pytest.MonkeyPatch) -> by
 
     monkeypatch.setitem(sys.modules, "datasets", ModuleType("datasets"))
     data = instance("datasets.table", "InMemoryTable", table=table)
-    return pickle.dumps(instance("datasets.arrow_dataset", "Dataset", _data=data, _indices=None))
+    rows = pa.table({"indices": pa.array(chosen, pa.uint64())}) if chosen else None
+    indices = type(data)(table=rows) if rows else None
+    return pickle.dumps(instance("datasets.arrow_dataset", "Dataset", _data=data, _indices=indices))
 
 
 def test_a_small_pickle_that_asks_for_much_memory_is_refused_without_it(
@@ -92,6 +94,7 @@ def test_a_small_pickle_that_asks_for_much_memory_is_refused_without_it(
     endless = pa.Array.from_buffers(pa.null(), 2**60, [None])
     pickles = {
         "null_column": pickle_of_a_data_set(pa.table({"text": endless}), monkeypatch),
+        "repeated_row": pickle_of_a_data_set(pa.table({"text": ["x" * 10**6]}), monkeypatch, [0] * 10**6),
         "bytearray": pickle.dumps(Evil(bytearray, 1 << 30)),
         "memo": b"\x80\x04N" + pickle.LONG_BINPUT + (1 << 26).to_bytes(4, "little") + b".",
     }
@@ -108,3 +111,5 @@ def test_a_data_set_as_pickle_writes_it_is_read(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "rows.pkl"
     path.write_bytes(pickle_of_a_data_set(pa.table({"text": ["a", "b"], "empty": pa.nulls(2)}), monkeypatch))
     assert list(read_texts(path)) == ["a", "b"]
+    path.write_bytes(pickle_of_a_data_set(pa.table({"text": ["a", "b", "c"]}), monkeypatch, [2, 0]))
+    assert list(read_texts(path)) == ["c", "a"]
