@@ -59,6 +59,15 @@ class Pruner(StrEnum):
     HYPERBAND = "hyperband"
 
 
+class SweepTest(StrEnum):
+    """Rows of a sweep's leaderboard whose runs are tested; implemented in sweeps/testing.py."""
+
+    WINNER = "winner"
+    TIED = "tied"
+    ALL = "all"
+    NONE = "none"
+
+
 class ExportFormat(StrEnum):
     """Formats of an exported run; implemented in inference/export.py."""
 

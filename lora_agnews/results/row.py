@@ -69,7 +69,7 @@ class Row:
         """Mean ± standard deviation as it is reported; only the score for one run, "-" for none."""
         if not self.scores(metric):
             return "-"
-        return f"{self.mean(metric):.4f}" + (f" ± {self.std(metric):.4f}" if self.n > 1 else "")
+        return f"{self.mean(metric):.4f}" + (f" ± {self.std(metric):.4f}" if len(self.scores(metric)) > 1 else "")
 
     def scores(self, metric: str = MONITOR.key) -> list[float]:
         return [result.metrics[metric] for _, result in self.counted if metric in result.metrics]

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lora_agnews.config.choices import SweepTest
 from lora_agnews.config.compose import check_one_device
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import RunLocked, UserError
@@ -25,6 +26,7 @@ def is_done(result: RunResult | None) -> bool:
 def run_point(config: TrainConfig, run_dir: Path, group: str, should_prune: "ShouldPrune | None" = None) -> RunResult:
     """Do what is left to do of a point, in the W&B group of its sweep. Every failure is recorded, not raised.
 
+    Its test rows stay closed until the sweep is concluded, unless all points are tested.
     Raises: KeyboardInterrupt, after recording; RunLocked, if another process is working on the run; UserError, if the
     directory has the run of another configuration.
     """
@@ -39,7 +41,7 @@ def run_point(config: TrainConfig, run_dir: Path, group: str, should_prune: "Sho
     try:
         check_one_device(config)
         with console.quiet_output():
-            return run(config, run_dir, should_prune)
+            return run(config, run_dir, should_prune, is_tested=config.test == SweepTest.ALL)
     except RunLocked:
         raise
     except UserError as error:
@@ -47,6 +49,11 @@ def run_point(config: TrainConfig, run_dir: Path, group: str, should_prune: "Sho
         result.save(run_dir)
         return result
     finally:
-        gc.collect()
-        if "torch" in sys.modules:
-            sys.modules["torch"].cuda.empty_cache()
+        free_memory()
+
+
+def free_memory() -> None:
+    """Free what a run has left in memory, also on the GPU: the next one needs it."""
+    gc.collect()
+    if "torch" in sys.modules:
+        sys.modules["torch"].cuda.empty_cache()

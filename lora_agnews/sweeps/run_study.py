@@ -38,7 +38,7 @@ def run_study(config: StudyConfig, command: list[str], is_worker: bool = False) 
         study.run_trials(progress)
     else:
         failed = _run_workers(config.workers, command, progress)
-    rows, status = conclude(study.folder)
+    rows, status = conclude(study.folder, study.tested)
     if rows:
         page = study.folder / "report.html"
         write_report(rows, page, f"Study {config.name}")

@@ -21,7 +21,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from lora_agnews.budget import Budget
-from lora_agnews.config.choices import Pruner, Sampler
+from lora_agnews.config.choices import Pruner, Sampler, SweepTest
 from lora_agnews.config.compose import compose_config
 from lora_agnews.config.points import name_run
 from lora_agnews.config.rules import to_override
@@ -60,6 +60,11 @@ class Study:
         number = len(self.points) if self.config.sampler != Sampler.TPE else self.config.trials
         return number * len(self.config.seeds) if number else None
 
+    @property
+    def tested(self) -> SweepTest:
+        """Rows of the leaderboard that are tested at the end."""
+        return SweepTest(self.load({}, self.config.seeds[0]).test)
+
     def load(self, point: Point, seed: int) -> TrainConfig:
         """Compose the configuration of a point with a seed. Raises: UserError."""
         line = [f"{key}={to_override(value)}" for key, value in point.items()]
@@ -72,7 +77,8 @@ class Study:
         directions += [StudyDirection.MINIMIZE] * self.config.minimize_parameters
         about: dict[str, Any] = {"study_name": self.config.name, "storage": open_storage(url)}
         about["pruner"] = PRUNERS[Pruner(self.config.pruner)]()
-        same = [self.config.overrides, self.config.space, self.config.seeds, self.config.minimize_parameters]
+        trained = [line for line in self.config.overrides if not line.startswith("test=")]
+        same = [trained, self.config.space, self.config.seeds, self.config.minimize_parameters]
         values = hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
         try:
             self.study = optuna.create_study(**about, directions=directions)

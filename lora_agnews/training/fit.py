@@ -8,17 +8,10 @@ import torch
 from torch import nn
 
 from lora_agnews.budget import Budget, count
-from lora_agnews.config.choices import Precision
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.data.datamodule import AGNewsDataModule
 from lora_agnews.model.architecture import Architecture, read_architecture_folder
-from lora_agnews.model.build import (
-    AUTOCAST_DTYPES,
-    build_model,
-    cast_frozen_layers,
-    load_tokenizer,
-    speed_up_encoder,
-)
+from lora_agnews.model.build import build_model, load_tokenizer, speed_up
 from lora_agnews.model.encoder import Encoder
 from lora_agnews.model.lora import LoraSpec, predict_budget
 from lora_agnews.training.checkpoint import BEST
@@ -80,9 +73,7 @@ def fit(parts: Parts, trainer: L.Trainer, checkpoint: Path | None, compile_model
     Raises: RunPruned, if a study stops the run; BudgetExceeded, if a callback unfroze too much; KeyboardInterrupt, once
     a checkpoint is written.
     """
-    if trainer.precision in AUTOCAST_DTYPES:
-        cast_frozen_layers(AUTOCAST_DTYPES[Precision(trainer.precision)], parts.model)
-    speed_up_encoder(parts.model, parts.architecture)
+    speed_up(parts.model, parts.architecture, trainer.precision)
     if compile_model:
         parts.model.compile(dynamic=True)  # in place, so that the names in checkpoints stay
     stopwatch = stopwatch_of(trainer)
@@ -100,10 +91,10 @@ def fit(parts: Parts, trainer: L.Trainer, checkpoint: Path | None, compile_model
     )
 
 
-def test(parts: Parts, trainer: L.Trainer, run_dir: Path) -> tuple[dict[str, float], list[list[int]]]:
-    """Load the best checkpoint into the model and return its metrics and confusion matrix on the test rows, if any."""
+def test(parts: Parts, trainer: L.Trainer, run_dir: Path, is_wanted: bool) -> tuple[dict[str, float], list[list[int]]]:
+    """Load the best checkpoint into the model. Return its metrics and confusion matrix on the test rows, if wanted."""
     best = run_dir / "checkpoints" / BEST
-    if parts.data.test is None:
+    if parts.data.test is None or not is_wanted:
         saved = torch.load(best, map_location="cpu", weights_only=True)
         parts.task.load_state_dict(saved["state_dict"], strict=False)
         return {}, []

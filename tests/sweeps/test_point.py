@@ -44,7 +44,8 @@ def test_any_other_point_is_started_or_continued_in_the_group_of_its_sweep(
         RunResult.of(config, status=status).save(tmp_path)
     given: list[tuple[str | None, str | None]] = []
 
-    def run(config: TrainConfig, run_dir: Path, should_prune: object) -> RunResult:
+    def run(config: TrainConfig, run_dir: Path, *_: object, is_tested: bool) -> RunResult:
+        assert not is_tested, "the sweep tests its winner"
         given.append((config.resume, config.logger.group))
         return RunResult.of(config, status="finished")
 
@@ -55,8 +56,21 @@ def test_any_other_point_is_started_or_continued_in_the_group_of_its_sweep(
 
 def test_a_group_that_was_given_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = compose_config(["model=tiny", "logger.group=mine"])
-    monkeypatch.setattr(point, "run", lambda config, *_: RunResult.of(config, status="finished"))
+    monkeypatch.setattr(point, "run", lambda config, *_, **__: RunResult.of(config, status="finished"))
     assert run_point(config, tmp_path, "my sweep").config["logger"]["group"] == "mine"
+
+
+def test_a_point_is_tested_at_its_end_if_all_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[bool] = []
+
+    def run(config: TrainConfig, *_: object, is_tested: bool) -> RunResult:
+        given.append(is_tested)
+        return RunResult.of(config, status="finished")
+
+    monkeypatch.setattr(point, "run", run)
+    for which in ("winner", "tied", "all", "none"):
+        run_point(compose_config(["model=tiny", f"test={which}"]), tmp_path / which, "group")
+    assert given == [False, False, True, False]
 
 
 def test_a_run_on_several_devices_is_no_point_of_a_sweep(tmp_path: Path) -> None:
@@ -74,7 +88,7 @@ def test_a_point_on_which_another_process_works_is_left_to_it(tmp_path: Path) ->
 def test_the_output_of_a_run_is_suppressed_and_that_of_the_sweep_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def run(config: TrainConfig, *_: object) -> RunResult:
+    def run(config: TrainConfig, *_: object, **__: object) -> RunResult:
         console.print_line("a table")
         return RunResult.of(config, status="finished")
 
