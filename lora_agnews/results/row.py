@@ -43,6 +43,11 @@ class Row:
         return _mean([result.seconds["total"] for _, result in self.counted])
 
     @property
+    def cost(self) -> float:
+        """Wall time of all runs, those that are not counted included."""
+        return sum(result.seconds.get("total", 0.0) for _, result in self.runs)
+
+    @property
     def best(self) -> Run:
         """The counted run with the best monitored metric."""
         return min(self.counted, key=lambda run: MONITOR.cost(run[1].metrics[MONITOR.key]))
@@ -100,7 +105,7 @@ class Row:
             found[f"{metric}_best"] = MONITOR.best(scores) if scores else math.nan
         found = {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in found.items()}
         runs = [{"run": str(folder), "status": result.status, "seed": result.seed} for folder, result in self.runs]
-        return found | {"tied_with_best": self.tied, "runs": runs}
+        return found | {"tied_with_best": self.tied, "cost": self.cost, "runs": runs}
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -2,7 +2,7 @@
 
 Inputs: a multirun of Hydra, or a `StudyConfig`. Outputs: a directory of runs, leaderboard.csv, report.html, study.db.
 
-Reading order: point.py (one run of a sweep), testing.py (which of them are tested), progress.py (lines and leaderboard),
+Reading order: point.py (one run of a sweep), testing.py (which are tested), progress.py (lines and leaderboard),
 multirun.py (Hydra's callback), then for studies space.py (what varies), study.py (points and trials), storage.py
 (Optuna's storage), run_study.py.
 """
