@@ -211,7 +211,8 @@ class StudyConfig:
     minimize_parameters: bool = rule("minimise the trained parameters as a second objective (Pareto front)")
     workers: int = rule("processes on this machine", low=1, high=256)
     storage: str | None = rule(
-        "Optuna URL that several machines share, such as postgresql+psycopg://; null: a file in dir"
+        "what several machines share: an Optuna URL such as postgresql+psycopg://, or journal:FILE on a file system "
+        "such as NFS; null: an SQLite file in dir"
     )
     dir: str | None = rule("directory of the study and its runs; null: runs/study-NAME")
 

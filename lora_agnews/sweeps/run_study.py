@@ -6,10 +6,9 @@ from pathlib import Path
 
 from lora_agnews.config.schema import StudyConfig
 from lora_agnews.errors import UserError
-from lora_agnews.files.locks import file_lock
 from lora_agnews.results.report import write_report
 from lora_agnews.sweeps.progress import SweepProgress, conclude
-from lora_agnews.sweeps.study import TURN_FILE, Study
+from lora_agnews.sweeps.study import Study
 from lora_agnews.terminal import console, tables
 
 
@@ -28,7 +27,7 @@ def run_study(config: StudyConfig, command: list[str], is_worker: bool = False) 
     progress = SweepProgress(study.folder, study.num_runs, config.workers)
     tables.show_study(config, study.budgets)
     study.folder.mkdir(parents=True, exist_ok=True)
-    with file_lock(study.folder / TURN_FILE):
+    with study.claims.turn():
         study.open()
     if is_worker:
         study.run_trials(progress)

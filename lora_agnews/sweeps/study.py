@@ -9,14 +9,13 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import fail_stale_trials
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
@@ -27,16 +26,16 @@ from lora_agnews.config.points import name_run
 from lora_agnews.config.rules import to_override
 from lora_agnews.config.schema import StudyConfig, TrainConfig
 from lora_agnews.errors import RunLocked, RunPruned, UserError
-from lora_agnews.files.locks import file_lock
 from lora_agnews.model.plan import plan, predict
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.results.record import Status
+from lora_agnews.sweeps.claims import Claims
 from lora_agnews.sweeps.progress import SweepProgress
 from lora_agnews.sweeps.space import Point, build_point, grid_points, parse_space, random_points
 from lora_agnews.sweeps.storage import GRACE_SECONDS, PRUNERS, open_storage, suggest_value
 from lora_agnews.terminal import console
 
-STORAGE_FILE, TURN_FILE = "study.db", ".turn"
+STORAGE_FILE = "study.db"
 DRAWS_PER_POINT = 100  # random points that may be over the budget for each point that is wanted
 
 
@@ -50,6 +49,7 @@ class Study:
     def __init__(self, config: StudyConfig) -> None:
         self.config, self.dimensions = config, parse_space(config.space)
         self.folder = Path(config.dir or f"runs/study-{config.name}")
+        self.claims = Claims(config.storage, self.folder)
         for dimension in self.dimensions:
             for value in dimension.values_to_check:
                 self.load({dimension.key: value}, config.seeds[0])
@@ -108,8 +108,8 @@ class Study:
         """
         while True:
             # On SQLite, two processes that ask at the same moment would get the same trial.
-            with file_lock(self.folder / TURN_FILE) as release:
-                fail_stale_trials(self.study)
+            with self.claims.turn() as end_turn, ExitStack() as claim:
+                self.claims.take_over(self.study)
                 trials = self.study.get_trials(deepcopy=False)
                 states = [trial.state for trial in trials if "over" not in trial.user_attrs]
                 latest = trials[-DRAWS_PER_POINT:]
@@ -120,7 +120,12 @@ class Study:
                 ):
                     # Each trial has its own seed: two processes with the same seed would draw the same points.
                     self.study.sampler = optuna.samplers.TPESampler(seed=self.config.seeds[0] * 100_003 + len(trials))
-                    objective = partial(self._objective, progress, release)
+
+                    def begin(number: int) -> None:
+                        claim.enter_context(self.claims.hold(number))
+                        end_turn()
+
+                    objective = partial(self._objective, progress, begin)
                     self.study.optimize(objective, n_trials=1, catch=(RunFailed,))
                     continue
             if TrialState.RUNNING not in states:
@@ -167,9 +172,9 @@ class Study:
         over = ["over" in trial.user_attrs for trial in trials]
         return (self.config.trials or 0) - len(trials) + sum(map(max, repeated, over))
 
-    def _objective(self, progress: SweepProgress, release: Callable[[], None], trial: optuna.Trial) -> Any:
+    def _objective(self, progress: SweepProgress, begin: Callable[[int], None], trial: optuna.Trial) -> Any:
         """Run every seed of a trial's point and return the mean of the monitored metric."""
-        release()
+        begin(trial.number)
         attributes = self.study.get_trials(deepcopy=False)[trial.number].system_attrs
         if self.config.sampler != Sampler.TPE and "fixed_params" not in attributes:
             raise optuna.TrialPruned("another process took the last one")

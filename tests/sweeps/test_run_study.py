@@ -47,6 +47,15 @@ def test_a_study_tests_its_winner_and_the_rest_if_all_are_asked_for_later(
     assert capfd.readouterr().out.count("done before") == 0
 
 
+def test_a_study_whose_trials_are_in_a_journal_runs_its_points_once(short_run: list[str], tmp_path: Path) -> None:
+    line = f"storage=journal:{tmp_path}/study.journal"
+    for folder in ("here", "there"):
+        assert run_study(study_of(tmp_path / folder, line, *short_run), []) == 0
+    assert set(statuses(tmp_path / "here").values()) == {"finished"}
+    assert len(statuses(tmp_path / "here")) == 4
+    assert not list((tmp_path / "there").glob("r=*")), "nothing is left for another directory"
+
+
 def test_each_worker_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
