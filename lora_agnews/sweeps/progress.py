@@ -98,26 +98,29 @@ class SweepProgress:
 
 
 def conclude(folder: Path, tested: SweepTest = SweepTest.NONE) -> tuple[list[Row], int]:
-    """Rank all runs of a sweep, test those that are selected, and show the leaderboard. One process at a time does it.
+    """Test the runs of a sweep that are selected, rank all of them, and show the leaderboard, also after Ctrl-C.
 
     Returns the rows, and the exit status: 1 if a run failed or could not be tested, otherwise 0.
-    Raises: KeyboardInterrupt, after showing the leaderboard.
+    Raises: KeyboardInterrupt.
     """
     if not any(folder.rglob(RESULT_FILE)):
         return [], 0
+    try:
+        complete = tested == SweepTest.NONE or _test_selected(folder, tested)
+    finally:
+        rows, failed = _show_leaderboard(folder)
+    return rows, int(failed or not complete)
+
+
+def _test_selected(folder: Path, tested: SweepTest) -> bool:
+    """Test what is selected and not tested yet. Processes that conclude one sweep at the same time take turns."""
     with file_lock(folder / CONCLUDE_FILE):
         runs = find_runs([folder])
         selected = runs_to_test(rank(runs), tested)
         if selected and any(result.status == Status.RUNNING for _, result in runs):
             console.note("another process is still working on a run: the last one to end tests what is selected")
-            selected = []
-        try:
-            complete = open_test_rows(selected)
-        except KeyboardInterrupt:
-            _show_leaderboard(folder)
-            raise
-        rows, failed = _show_leaderboard(folder)
-    return rows, int(failed or not complete)
+            return True
+        return open_test_rows(selected)
 
 
 def _show_leaderboard(folder: Path) -> tuple[list[Row], bool]:

@@ -6,10 +6,9 @@ seed, and contain all that resuming and ranking need. So a trial that is handed 
 
 import hashlib
 import json
-import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -30,6 +29,7 @@ from lora_agnews.model.plan import plan, predict
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.results.record import Status
 from lora_agnews.sweeps.claims import Claims
+from lora_agnews.sweeps.point import log_file
 from lora_agnews.sweeps.progress import SweepProgress
 from lora_agnews.sweeps.space import Point, build_point, grid_points, parse_space, random_points
 from lora_agnews.sweeps.storage import GRACE_SECONDS, PRUNERS, open_storage, suggest_value
@@ -212,7 +212,7 @@ class Study:
 
         while True:
             try:
-                with _log_file(self.folder / name / "train.log"):
+                with log_file(self.folder / name):
                     result = progress.run(config, self.folder / name, should_prune)
                 break
             except RunLocked:
@@ -222,19 +222,3 @@ class Study:
         if not result.succeeded:
             raise RunFailed(result.error)
         return result.metrics[MONITOR.key]
-
-
-@contextmanager
-def _log_file(path: Path) -> Iterator[None]:
-    """Write the log messages of the block to a file, as Hydra does for train.py."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
-        handler.close()

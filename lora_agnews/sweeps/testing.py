@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lora_agnews.config.choices import SweepTest
 from lora_agnews.results.row import Row
-from lora_agnews.sweeps.point import free_memory
+from lora_agnews.sweeps.point import free_memory, log_file
 from lora_agnews.terminal import console
 
 
@@ -29,7 +29,8 @@ def open_test_rows(folders: Sequence[Path]) -> bool:
     for number, folder in enumerate(folders, 1):
         console.print_temporarily(f"[{number}/{len(folders)}] testing {folder.name}")
         try:
-            add_test(folder)
+            with log_file(folder):
+                add_test(folder)
         except Exception as error:
             failed += 1
             console.note(f"{folder.name} is not tested: {error}. The same command tries it again")

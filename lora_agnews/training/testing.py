@@ -11,6 +11,7 @@ from lora_agnews.model.encoder import find_encoder, weights_id
 from lora_agnews.results.figures import draw_run
 from lora_agnews.results.record import CONFIG_FILE, METRICS_FILE, RunResult
 from lora_agnews.results.row import TEST
+from lora_agnews.terminal import console
 from lora_agnews.training.callbacks import Stopwatch
 from lora_agnews.training.checkpoint import BEST, read_checkpoint, run_identity
 from lora_agnews.training.fit import prepare, test
@@ -48,14 +49,19 @@ def _add_test(run_dir: Path, result: RunResult) -> None:
     with open_tracking(run_dir, config.logger, result.config, len(steps)) as tracking:
         stopwatch = Stopwatch(began, 0.0)
         trainer = build_trainer(config.trainer, run_dir, parts.batches, [], identity, stopwatch, _prune_nothing)
+        here = {"precision": trainer.precision, "device": str(trainer.strategy.root_device)}
+        if any(result.environment.get(key) != value for key, value in here.items()):
+            result.environment["test"] = here
+            console.note(f"{run_dir.name} is tested on {here['device']} in {here['precision']}, unlike its validation")
         speed_up(parts.model, parts.architecture, trainer.precision)
+        ready = time.perf_counter()
         metrics, result.confusion = test(parts, trainer, run_dir, is_wanted=True)
         result.metrics |= metrics
+        result.seconds["test"] = time.perf_counter() - ready
+        result.seconds["total"] += time.perf_counter() - began  # loading the model again included
         for logger in tracking.loggers:
             logger.log_metrics(metrics, steps[-1] + 1)
             logger.save()
-        result.seconds["test"] = time.perf_counter() - began
-        result.seconds["total"] += result.seconds["test"]
         tracking.finish(result, draw_run(run_dir, result))
     result.save(run_dir)
 

@@ -1,5 +1,6 @@
 """One run of a sweep: skipped, continued or started, and never raising."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from lora_agnews.errors import RunLocked, UserError
 from lora_agnews.files.locks import LOCK_FILE, run_lock
 from lora_agnews.results.record import RunResult
 from lora_agnews.sweeps import point
-from lora_agnews.sweeps.point import run_point
+from lora_agnews.sweeps.point import log_file, run_point
 from lora_agnews.sweeps.progress import SweepProgress, conclude
 from lora_agnews.terminal import console
 
@@ -96,6 +97,20 @@ def test_the_output_of_a_run_is_suppressed_and_that_of_the_sweep_is_not(
     run_point(compose_config(["model=tiny"]), tmp_path, "group")
     console.print_line("a line of the sweep")
     assert capfd.readouterr().out == "a line of the sweep\n"
+
+
+def test_the_messages_of_libraries_are_in_the_log_of_their_run(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log = logging.getLogger("a library")
+    with log_file(tmp_path / "first"):
+        log.info("one")
+        with log_file(tmp_path / "second"):
+            log.warning("two")
+        log.info("three")
+    texts = [(tmp_path / name / "train.log").read_text().splitlines() for name in ("first", "second")]
+    assert [[line.rpartition(" - ")[2] for line in lines] for lines in texts] == [["one", "three"], ["two"]]
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_run_of_another_configuration_is_not_taken_for_this_point(tmp_path: Path) -> None:
