@@ -43,11 +43,7 @@ def run(
 
 
 def _run(
-    config: TrainConfig,
-    run_dir: Path,
-    previous: RunResult | None,
-    should_prune: "ShouldPrune | None",
-    is_tested: bool = True,
+    config: TrainConfig, run_dir: Path, previous: RunResult | None, should_prune: "ShouldPrune | None", is_tested: bool
 ) -> RunResult:
     checkpoint = find_run(config.resume)[1] if config.resume else None
     if config.resume:
@@ -114,7 +110,7 @@ def _run_as_worker(config: TrainConfig, run_dir: Path) -> RunResult:
     checkpoints.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / checkpoints.name).symlink_to(checkpoints.absolute())
-        return _run(config, Path(folder), None, None)
+        return _run(config, Path(folder), None, None, True)
 
 
 def _is_complete(result: RunResult, config: TrainConfig) -> bool:
