@@ -73,6 +73,15 @@ class CacheAction(StrEnum):
     CLEAR = "clear"
 
 
+class SweepTest(StrEnum):
+    """Rows of a sweep's leaderboard whose runs are tested; implemented in sweeps/testing.py."""
+
+    WINNER = "winner"
+    TIED = "tied"
+    ALL = "all"
+    NONE = "none"
+
+
 class ExportFormat(StrEnum):
     """Formats of an exported run; implemented in inference/export.py."""
 

@@ -84,6 +84,8 @@ def _check_key(override: Override) -> None:
         return
     if key == "study":
         raise UserError(f"{shown}: sweep.py runs studies: python sweep.py {shown}")
+    if key == "test" and override.is_sweep_override():
+        raise UserError(f"{shown}: test holds for the whole sweep; give one value")
     if key not in RULES and key not in ALIASES:
         known = [*RULES, *ALIASES, *GROUPS]
         inner = sorted(other for other in known if other.startswith(f"{key}."))

@@ -9,7 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from lora_agnews.budget import HARD_LIMIT, MAX_RANK
-from lora_agnews.config.choices import Head, Optimizer, Precision, Prefix, Pruner, Sampler, Schedule, WandbMode
+from lora_agnews.config.choices import (
+    Head,
+    Optimizer,
+    Precision,
+    Prefix,
+    Pruner,
+    Sampler,
+    Schedule,
+    SweepTest,
+    WandbMode,
+)
 from lora_agnews.config.rules import CHECKED_TYPES, check_value, config_keys, is_name, rule
 from lora_agnews.errors import UserError
 
@@ -159,6 +169,12 @@ class TrainConfig:
     trainer: TrainerConfig = rule("the training loop")
     logger: LoggerConfig = rule("where metrics go")
     budget: BudgetConfig = rule("the limit")
+    test: str = rule(
+        "rows of a sweep's leaderboard that are tested at its end: the best by validation, also those tied with it, "
+        "all or none; no effect on a single run, which is always tested",
+        choices=SweepTest,
+        as_before="all",
+    )
     resume: str | None = rule("run directory, or one of its checkpoints, to continue; null: a new run")
 
     def __post_init__(self) -> None:
@@ -172,9 +188,12 @@ class TrainConfig:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every value of the run as plain types, without the alias `lora` and without `resume`."""
+        """Return every value of the run as plain types.
+
+        Without the alias `lora`, and without `resume` and `test`, which say what a command does with the run.
+        """
         values = dataclasses.asdict(self)
-        del values["lora"], values["resume"]
+        del values["lora"], values["resume"], values["test"]
         return values
 
 
@@ -208,7 +227,8 @@ class StudyConfig:
     minimize_parameters: bool = rule("minimise the trained parameters as a second objective (Pareto front)")
     workers: int = rule("processes on this machine", low=1, high=256)
     storage: str | None = rule(
-        "Optuna URL that several machines share, such as postgresql+psycopg://; null: a file in dir"
+        "what several machines share: an Optuna URL such as postgresql+psycopg://, or journal:FILE on a file system "
+        "such as NFS; null: an SQLite file in dir"
     )
     dir: str | None = rule("directory of the study and its runs; null: runs/study-NAME")
 

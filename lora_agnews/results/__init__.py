@@ -4,6 +4,6 @@ Inputs: result.json, config.yaml, metrics.csv and val_predictions.npy of runs. O
 report.html.
 
 Reading order: monitor.py (the metric that decides), record.py (result.json), row.py (mean and spread over seeds),
-predictions.py (val_predictions.npy), paired.py (what is tied), ranking.py (the leaderboard), estimates.py (intervals),
-figures.py (pictures of one run), plots.py and report.py (the page of many runs).
+predictions.py (val_predictions.npy), paired.py (what is tied), ranking.py (the leaderboard), cost.py (what it took),
+estimates.py (intervals), figures.py (pictures of one run), plots.py and report.py (the page of many runs).
 """

@@ -83,6 +83,11 @@ class RunResult:
     def succeeded(self) -> bool:
         return self.status.succeeded
 
+    @property
+    def awaits_test(self) -> bool:
+        """Whether the run has succeeded and has test rows, but sweeps have not selected it for a test so far."""
+        return self.succeeded and bool(self.data.get("test")) and "test/accuracy" not in self.metrics
+
     def save(self, run_dir: Path) -> None:
         """Write RUN_DIR/config.yaml and RUN_DIR/result.json, each complete or not at all."""
         write_atomically(run_dir / CONFIG_FILE, yaml.safe_dump(self.config, sort_keys=False))

@@ -17,6 +17,7 @@ from lora_agnews.config.rules import config_keys, to_override
 from lora_agnews.files.atomic import write_atomically
 from lora_agnews.labels import LABELS
 from lora_agnews.results import plots
+from lora_agnews.results.cost import cost_of
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.results.plots import escape, to_html
 from lora_agnews.results.ranking import tie_rule
@@ -38,7 +39,7 @@ def write_report(rows: Sequence[Row], path: Path, title: str) -> None:
         f"<h1>{escape(title)}</h1>",
         f"<p>{runs} runs of {len(rows)} configurations, {date.today().isoformat()}.</p>",
     ]
-    parts += [_section("Leaderboard", _leaderboard(rows), _verdict(counted))]
+    parts += [_section("Leaderboard", _leaderboard(rows), f"{_verdict(counted)} Cost: {cost_of(rows)}.")]
     if counted:
         note = (
             "A dot is a configuration, its bar the standard deviation over seeds. A red one is on the Pareto front: "
@@ -114,14 +115,14 @@ def _verdict(counted: Sequence[Row]) -> str:
 def _leaderboard(rows: Sequence[Row]) -> str:
     keys = list(rows[0].values) if 0 < len(rows[0].values) <= MAX_KEY_COLUMNS else []
     names = [(escape(key), "name") for key in keys] or [("configuration", "name")]
-    numbers = (MONITOR.label, "best", "test accuracy", "seeds", "parameters", "seconds", "")
+    numbers = (MONITOR.label, "best", "test accuracy", "seeds", "parameters", "cost [s]", "")
     head = "".join(f'<th class="{kind}">{name}</th>' for name, kind in [*names, *((name, "") for name in numbers)])
     body = []
     for row in rows:
         score = ("= " if row.tied else "") + row.spread()
         best = f"{MONITOR.best(row.scores()):.4f}" if row.n else "-"
         cells = [score, best, row.spread("test/accuracy"), str(row.n), f"{row.trainable:,}"]
-        cells += [f"{row.seconds:,.0f}" if row.n else "-", row.not_counted]
+        cells += [f"{row.cost:,.0f}", row.not_counted]
         values = [escape(to_override(row.values[key])) for key in keys]
         line = "".join(f'<td class="name">{value}</td>' for value in values)
         line = line or f'<td class="name long">{escape(row.name)}</td>'

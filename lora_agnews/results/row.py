@@ -43,6 +43,11 @@ class Row:
         return _mean([result.seconds["total"] for _, result in self.counted])
 
     @property
+    def cost(self) -> float:
+        """Wall time of all runs, those that are not counted included."""
+        return sum(result.seconds.get("total", 0.0) for _, result in self.runs)
+
+    @property
     def best(self) -> Run:
         """The counted run with the best monitored metric."""
         return min(self.counted, key=lambda run: MONITOR.cost(run[1].metrics[MONITOR.key]))
@@ -71,7 +76,7 @@ class Row:
         """Mean ± standard deviation as it is reported; without the deviation for one run, "-" for none."""
         if not self.scores(metric):
             return "-"
-        return f"{self.mean(metric):.4f}" + (f" ± {self.std(metric):.4f}" if self.n > 1 else "")
+        return f"{self.mean(metric):.4f}" + (f" ± {self.std(metric):.4f}" if len(self.scores(metric)) > 1 else "")
 
     def scores(self, metric: str = MONITOR.key) -> list[float]:
         return [result.metrics[metric] for _, result in self.counted if metric in result.metrics]
@@ -102,7 +107,7 @@ class Row:
             found[f"{metric}_best"] = MONITOR.best(scores) if scores else math.nan
         found = {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in found.items()}
         runs = [{"run": str(folder), "status": result.status, "seed": result.seed} for folder, result in self.runs]
-        return found | {"tied_with_best": self.tied, "runs": runs}
+        return found | {"tied_with_best": self.tied, "cost": self.cost, "runs": runs}
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -9,6 +9,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from lora_agnews.config.choices import SweepTest
 from lora_agnews.config.messages import quote
 from lora_agnews.config.points import directories, varying_keys
 from lora_agnews.config.schema import TrainConfig
@@ -72,8 +73,9 @@ class MultirunCallback(Callback):
             self.progress.finish(Path(config.hydra.runtime.output_dir))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Rank the runs and exit. Hydra returns no status for a multirun, and swallows every other exception here."""
-        _, status = conclude(Path(config.hydra.sweep.dir))
+        """Rank and test the runs, and exit. Hydra returns no status for a multirun, and swallows exceptions here."""
+        with exit_on_error():
+            _, status = conclude(Path(config.hydra.sweep.dir), SweepTest(config.test))
         raise SystemExit(status)
 
 

@@ -1,10 +1,14 @@
 """One run of a sweep: skip it if it is done, continue it if it was interrupted, otherwise start it."""
 
 import gc
+import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lora_agnews.config.choices import SweepTest
 from lora_agnews.config.compose import check_one_device
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import RunLocked, UserError
@@ -25,7 +29,8 @@ def is_done(result: RunResult | None) -> bool:
 def run_point(config: TrainConfig, run_dir: Path, group: str, should_prune: "ShouldPrune | None" = None) -> RunResult:
     """Do what is left to do of a point, in the W&B group of its sweep. Every failure is recorded, not raised.
 
-    A run whose record is damaged is left as it is.
+    A run whose record is damaged is left as it is. The test rows stay closed until the sweep is concluded, unless all
+    points are tested.
     Raises: KeyboardInterrupt, after recording; RunLocked, if another process is working on the run; UserError, if the
     directory has the run of another configuration.
     """
@@ -42,7 +47,7 @@ def run_point(config: TrainConfig, run_dir: Path, group: str, should_prune: "Sho
     try:
         check_one_device(config)
         with console.quiet_output():
-            return run(config, run_dir, should_prune)
+            return run(config, run_dir, should_prune, is_tested=config.test == SweepTest.ALL)
     except RunLocked:
         raise
     except UserError as error:
@@ -50,6 +55,27 @@ def run_point(config: TrainConfig, run_dir: Path, group: str, should_prune: "Sho
         result.save(run_dir)
         return result
     finally:
-        gc.collect()
-        if "torch" in sys.modules:
-            sys.modules["torch"].cuda.empty_cache()
+        free_memory()
+
+
+def free_memory() -> None:
+    """Free what a run has left in memory, also on the GPU: the next one needs it."""
+    gc.collect()
+    if "torch" in sys.modules:
+        sys.modules["torch"].cuda.empty_cache()
+
+
+@contextmanager
+def log_file(run_dir: Path) -> Iterator[None]:
+    """Write the messages of the libraries in the block to RUN_DIR/train.log only, as Hydra does for train.py."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(run_dir / "train.log")
+    handler.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"))
+    root = logging.getLogger()
+    before, root.handlers = root.handlers, [handler]
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.handlers = before
+        handler.close()

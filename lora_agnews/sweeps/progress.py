@@ -5,20 +5,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lora_agnews.config.choices import SweepTest
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import RunLocked
 from lora_agnews.files.atomic import write_atomically
+from lora_agnews.files.locks import file_lock
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.results.ranking import find_runs, rank, to_csv, to_table
 from lora_agnews.results.record import RESULT_FILE, RunResult, Status
 from lora_agnews.results.row import Row, Run
 from lora_agnews.sweeps.point import is_done, run_point
+from lora_agnews.sweeps.testing import open_test_rows, runs_to_test
 from lora_agnews.terminal import console, tables
 
 if TYPE_CHECKING:
     from lora_agnews.training.callbacks import ShouldPrune
 
-LEADERBOARD = "leaderboard.csv"
+LEADERBOARD, CONCLUDE_FILE = "leaderboard.csv", ".conclude"
 
 
 @dataclass
@@ -94,13 +97,34 @@ class SweepProgress:
         return find_runs([self.folder]) if any(self.folder.rglob(RESULT_FILE)) else []
 
 
-def conclude(folder: Path) -> tuple[list[Row], int]:
-    """Rank all runs of a sweep: print the leaderboard, write leaderboard.csv, and log it to W&B.
+def conclude(folder: Path, tested: SweepTest = SweepTest.NONE) -> tuple[list[Row], int]:
+    """Test the runs of a sweep that are selected, rank all of them, and show the leaderboard, also after Ctrl-C.
 
-    Returns the rows, and the exit status: 1 if a run failed or is damaged, otherwise 0.
+    Returns the rows, and the exit status: 1 if a run failed, is damaged or could not be tested, otherwise 0.
+    Raises: KeyboardInterrupt.
     """
     if not any(folder.rglob(RESULT_FILE)):
         return [], 0
+    try:
+        complete = tested == SweepTest.NONE or _test_selected(folder, tested)
+    finally:
+        rows, failed = _show_leaderboard(folder)
+    return rows, int(failed or not complete)
+
+
+def _test_selected(folder: Path, tested: SweepTest) -> bool:
+    """Test what is selected and not tested yet. Processes that conclude one sweep at the same time take turns."""
+    with file_lock(folder / CONCLUDE_FILE):
+        runs = find_runs([folder])
+        selected = runs_to_test(rank(runs), tested)
+        if selected and any(result.status == Status.RUNNING for _, result in runs):
+            console.note("another process is still working on a run: the last one to end tests what is selected")
+            return True
+        return open_test_rows(selected)
+
+
+def _show_leaderboard(folder: Path) -> tuple[list[Row], bool]:
+    """Print the leaderboard, write leaderboard.csv and log it to W&B. Return its rows, and whether a run has failed."""
     runs = find_runs([folder])
     rows = rank(runs)
     console.print_line("")
@@ -113,7 +137,7 @@ def conclude(folder: Path) -> tuple[list[Row], int]:
         console.note(f"{folder / LEADERBOARD} can't be written ({error.strerror})")
     logger = next((result.config["logger"] for _, result in runs if result.config), {"wandb": "disabled"})
     _log_to_wandb(folder, logger, to_table(rows))
-    return rows, int(any(result.status in (Status.FAILED, Status.DAMAGED) for _, result in runs))
+    return rows, any(result.status in (Status.FAILED, Status.DAMAGED) for _, result in runs)
 
 
 def _log_to_wandb(folder: Path, logger: dict[str, Any], table: list[list[Any]]) -> None:

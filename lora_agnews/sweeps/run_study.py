@@ -6,11 +6,10 @@ from pathlib import Path
 
 from lora_agnews.config.schema import StudyConfig
 from lora_agnews.errors import UserError
-from lora_agnews.files.locks import file_lock
 from lora_agnews.results.report import write_report
 from lora_agnews.sweeps.progress import SweepProgress, conclude
 from lora_agnews.sweeps.storage import storage_errors
-from lora_agnews.sweeps.study import TURN_FILE, Study
+from lora_agnews.sweeps.study import Study
 from lora_agnews.terminal import console, tables
 
 
@@ -29,7 +28,7 @@ def run_study(config: StudyConfig, command: list[str], is_worker: bool = False) 
     progress = SweepProgress(study.folder, study.num_runs, config.workers)
     tables.show_study(config, study.budgets)
     study.folder.mkdir(parents=True, exist_ok=True)
-    with storage_errors(study.url), file_lock(study.folder / TURN_FILE):
+    with storage_errors(study.url), study.claims.turn():
         study.open()
     if is_worker:
         _run_trials(study, progress)
@@ -39,7 +38,7 @@ def run_study(config: StudyConfig, command: list[str], is_worker: bool = False) 
         _run_trials(study, progress)
     else:
         failed = _run_workers(config.workers, command, progress)
-    rows, status = conclude(study.folder)
+    rows, status = conclude(study.folder, study.tested)
     if rows:
         page = study.folder / "report.html"
         write_report(rows, page, f"Study {config.name}")

@@ -4,10 +4,12 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -15,6 +17,7 @@ from lora_agnews.config.choices import Pruner
 from lora_agnews.errors import UserError
 from lora_agnews.sweeps.space import Dimension
 
+JOURNAL = "journal:"
 HEARTBEAT_SECONDS = 5  # between two signs of life of a running trial
 GRACE_SECONDS = 20  # without a sign of life, after which other processes take a trial over
 OTHER_STORAGE = 'write storage=postgresql+psycopg://USER@HOST/NAME with pip install -e ".[postgres]", or leave it out'
@@ -26,10 +29,25 @@ PRUNERS: dict[Pruner, Callable[[], optuna.pruners.BasePruner]] = {
 }
 
 
-def open_storage(url: str) -> RDBStorage:
+def journal_file(storage: str | None) -> Path | None:
+    """Return the file of storage=journal:FILE, None for another storage. Raises: UserError, if it can't be one."""
+    if storage is None or not storage.startswith(JOURNAL):
+        return None
+    path = Path(storage.removeprefix(JOURNAL)).expanduser().absolute()
+    if path.is_dir() or not path.parent.is_dir():
+        reason = "is a directory" if path.is_dir() else "its directory does not exist"
+        raise UserError(f"storage={storage}: {reason}; give a file in a directory that all machines share")
+    return path
+
+
+def open_storage(url: str) -> BaseStorage:
     """Open the storage of a study. Raises: RuntimeError, without the password of the URL, if it can't be opened."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    journal = journal_file(url)
+    if journal:
+        # The lock that NFS supports since version 3. It is taken from a process that holds it for 30 seconds.
+        return JournalStorage(JournalFileBackend(str(journal), JournalFileOpenLock(str(journal))))
     for attempt in range(ATTEMPTS):
         try:
             return RDBStorage(

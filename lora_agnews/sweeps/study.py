@@ -6,37 +6,36 @@ seed, and contain all that resuming and ranking need. So a trial that is handed 
 
 import hashlib
 import json
-import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import fail_stale_trials
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from lora_agnews.budget import Budget
-from lora_agnews.config.choices import Pruner, Sampler
+from lora_agnews.config.choices import Pruner, Sampler, SweepTest
 from lora_agnews.config.compose import compose_config
 from lora_agnews.config.points import name_run
 from lora_agnews.config.rules import to_override
 from lora_agnews.config.schema import StudyConfig, TrainConfig
 from lora_agnews.errors import RunLocked, RunPruned, UserError
-from lora_agnews.files.locks import file_lock
 from lora_agnews.model.plan import plan, predict
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.results.record import Status
+from lora_agnews.sweeps.claims import Claims
+from lora_agnews.sweeps.point import log_file
 from lora_agnews.sweeps.progress import SweepProgress
 from lora_agnews.sweeps.space import Point, build_point, grid_points, parse_space, random_points
 from lora_agnews.sweeps.storage import GRACE_SECONDS, PRUNERS, open_storage, suggest_value
 from lora_agnews.terminal import console
 
-STORAGE_FILE, TURN_FILE = "study.db", ".turn"
+STORAGE_FILE = "study.db"
 DRAWS_PER_POINT = 100  # random points that may be over the budget for each point that is wanted
 
 
@@ -51,6 +50,7 @@ class Study:
         self.config, self.dimensions = config, parse_space(config.space)
         self.folder = Path(config.dir or f"runs/study-{config.name}")
         self.url = config.storage or f"sqlite:///{self.folder.absolute() / STORAGE_FILE}"
+        self.claims = Claims(config.storage, self.folder)
         for dimension in self.dimensions:
             for value in dimension.values_to_check:
                 self.load({dimension.key: value}, config.seeds[0])
@@ -60,6 +60,11 @@ class Study:
     def num_runs(self) -> int | None:
         number = len(self.points) if self.config.sampler != Sampler.TPE else self.config.trials
         return number * len(self.config.seeds) if number else None
+
+    @property
+    def tested(self) -> SweepTest:
+        """Rows of the leaderboard that are tested at the end."""
+        return SweepTest(self.load({}, self.config.seeds[0]).test)
 
     def load(self, point: Point, seed: int) -> TrainConfig:
         """Compose the configuration of a point with a seed. Raises: UserError."""
@@ -72,7 +77,8 @@ class Study:
         directions += [StudyDirection.MINIMIZE] * self.config.minimize_parameters
         about: dict[str, Any] = {"study_name": self.config.name, "storage": open_storage(self.url)}
         about["pruner"] = PRUNERS[Pruner(self.config.pruner)]()
-        same = [self.config.overrides, self.config.space, self.config.seeds, self.config.minimize_parameters]
+        trained = [line for line in self.config.overrides if not line.startswith("test=")]
+        same = [trained, self.config.space, self.config.seeds, self.config.minimize_parameters]
         values = hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
         try:
             self.study = optuna.create_study(**about, directions=directions)
@@ -102,8 +108,8 @@ class Study:
         """
         while True:
             # On SQLite, two processes that ask at the same moment would get the same trial.
-            with file_lock(self.folder / TURN_FILE) as release:
-                fail_stale_trials(self.study)
+            with self.claims.turn() as end_turn, ExitStack() as claim:
+                self.claims.take_over(self.study)
                 trials = self.study.get_trials(deepcopy=False)
                 states = [trial.state for trial in trials if "over" not in trial.user_attrs]
                 latest = trials[-DRAWS_PER_POINT:]
@@ -114,7 +120,12 @@ class Study:
                 ):
                     # Each trial has its own seed: two processes with the same seed would draw the same points.
                     self.study.sampler = optuna.samplers.TPESampler(seed=self.config.seeds[0] * 100_003 + len(trials))
-                    objective = partial(self._objective, progress, release)
+
+                    def begin(number: int) -> None:
+                        claim.enter_context(self.claims.hold(number))
+                        end_turn()
+
+                    objective = partial(self._objective, progress, begin)
                     self.study.optimize(objective, n_trials=1, catch=(RunFailed,))
                     continue
             if TrialState.RUNNING not in states:
@@ -161,9 +172,9 @@ class Study:
         over = ["over" in trial.user_attrs for trial in trials]
         return (self.config.trials or 0) - len(trials) + sum(map(max, repeated, over))
 
-    def _objective(self, progress: SweepProgress, release: Callable[[], None], trial: optuna.Trial) -> Any:
+    def _objective(self, progress: SweepProgress, begin: Callable[[int], None], trial: optuna.Trial) -> Any:
         """Run every seed of a trial's point and return the mean of the monitored metric."""
-        release()
+        begin(trial.number)
         attributes = self.study.get_trials(deepcopy=False)[trial.number].system_attrs
         if self.config.sampler != Sampler.TPE and "fixed_params" not in attributes:
             raise optuna.TrialPruned("another process took the last one")
@@ -201,7 +212,7 @@ class Study:
 
         while True:
             try:
-                with _log_file(self.folder / name / "train.log"):
+                with log_file(self.folder / name):
                     result = progress.run(config, self.folder / name, should_prune)
                 break
             except RunLocked:
@@ -211,19 +222,3 @@ class Study:
         if not result.succeeded:
             raise RunFailed(result.error)
         return result.metrics[MONITOR.key]
-
-
-@contextmanager
-def _log_file(path: Path) -> Iterator[None]:
-    """Write the log messages of the block to a file, as Hydra does for train.py."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
-        handler.close()

@@ -13,6 +13,7 @@ from lora_agnews.budget import Budget
 from lora_agnews.config.rules import to_override
 from lora_agnews.config.schema import StudyConfig
 from lora_agnews.labels import LABELS
+from lora_agnews.results.cost import cost_of
 from lora_agnews.results.estimates import Estimate, Evaluation
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.results.ranking import short_names, tie_rule
@@ -100,11 +101,12 @@ def show_study(study: StudyConfig, points: Sequence[tuple[dict[str, Any], Budget
 
 
 def show_ranking(rows: Sequence[Row]) -> None:
-    """Show the leaderboard, with an explanation of its mark for ties."""
+    """Show the leaderboard, what its runs took together, and an explanation of its mark for ties."""
     print_table(fitting_ranking_table(rows, console.out.width))
     repeated = sum(row.repeated for row in rows)
     if repeated:
         note(f"{repeated} older runs of the same configuration and seed are not counted: only the newest one is")
+    print_line(f"cost: {cost_of(rows)}", style="dim")
     if any(row.tied for row in rows):
         print_line(f"= {tie_rule(rows)}", style="dim")
 
@@ -142,9 +144,10 @@ def ranking_table(
 ) -> Table:
     """Build the leaderboard: a row per configuration, which begins with its `names` for the columns `keys`.
 
-    Runs that are not counted are named by their status. With `best` there is a column for the best seed.
+    Runs that are not counted are named by their status; the cost includes theirs. With `best` there is a column for the
+    best seed.
     """
-    columns = [MONITOR.label, *(["best"] if best else []), "test accuracy", "seeds", "trained", "seconds"]
+    columns = [MONITOR.label, *(["best"] if best else []), "test accuracy", "seeds", "trained", "cost [s]"]
     table = _table(*keys, *columns, left=len(keys))
     for column in table.columns:
         column.no_wrap = True
@@ -152,7 +155,7 @@ def ranking_table(
         cells = [("= " if row.tied else "") + row.spread()]
         cells += [f"{MONITOR.best(row.scores()):.4f}" if row.n else "-"] if best else []
         cells += [row.spread(TEST), f"{row.n} + {row.not_counted}" if row.not_counted else str(row.n)]
-        cells += [f"{row.trainable:,}" if row.trainable else "-", f"{row.seconds:,.0f}" if row.n else "-"]
+        cells += [f"{row.trainable:,}" if row.trainable else "-", f"{row.cost:,.0f}"]
         table.add_row(*map(Text, [*name, *cells]), style=None if row.n else "dim")
     return table
 

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from lora_agnews.budget import Budget, count
-from lora_agnews.config.choices import Precision, Prefix
+from lora_agnews.config.choices import Prefix
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.data.datamodule import AGNewsDataModule
 from lora_agnews.model.architecture import Architecture, read_architecture_folder
-from lora_agnews.model.build import AUTOCAST_DTYPES, build_model, cast_frozen_layers, load_tokenizer, speed_up_encoder
+from lora_agnews.model.build import build_model, load_tokenizer, speed_up
 from lora_agnews.model.encoder import Encoder
 from lora_agnews.model.lora import LoraSpec, predict_budget, prefix_end
 from lora_agnews.training.checkpoint import best_checkpoint
@@ -67,9 +67,8 @@ def prepare(config: TrainConfig, encoder: Encoder) -> Parts:
     assert built == predicted, f"predicted {predicted}, built {built}"
     optim = asdict(config.optim)
     task = LoRAClassifier(model, predicted, optimizer=optim.pop("name"), **optim)
-    is_cached = config.model.prefix == Prefix.CACHED
-    prefix = CachedPrefix(encoder, architecture, prefix_end(architecture, lora)) if is_cached else None
-    return Parts(data, model, architecture, task, prefix)
+    end = prefix_end(architecture, lora) if config.model.prefix == Prefix.CACHED else None
+    return Parts(data, model, architecture, task, CachedPrefix(encoder, architecture, end) if end else None)
 
 
 def fit(parts: Parts, trainer: L.Trainer, checkpoint: Path | None, compile_model: bool) -> FitResult:
@@ -79,9 +78,7 @@ def fit(parts: Parts, trainer: L.Trainer, checkpoint: Path | None, compile_model
     a checkpoint is written.
     """
     prefix_seconds = parts.prefix.use(parts.model, parts.data, trainer) if parts.prefix else 0.0
-    if trainer.precision in AUTOCAST_DTYPES:
-        cast_frozen_layers(AUTOCAST_DTYPES[Precision(trainer.precision)], parts.model)
-    speed_up_encoder(parts.model, parts.architecture)
+    speed_up(parts.model, parts.architecture, trainer.precision)
     if compile_model:
         parts.model.compile(dynamic=True)  # in place, so that the names in checkpoints stay
     stopwatch = stopwatch_of(trainer)
@@ -99,10 +96,10 @@ def fit(parts: Parts, trainer: L.Trainer, checkpoint: Path | None, compile_model
     )
 
 
-def test(parts: Parts, trainer: L.Trainer, run_dir: Path) -> tuple[dict[str, float], list[list[int]]]:
-    """Load the best checkpoint and return its metrics and confusion matrix on the test rows, if there are any."""
+def test(parts: Parts, trainer: L.Trainer, run_dir: Path, is_wanted: bool) -> tuple[dict[str, float], list[list[int]]]:
+    """Load the best checkpoint. Return its metrics and confusion matrix on the test rows, if they are wanted."""
     best = best_checkpoint(run_dir / "checkpoints")
-    if parts.data.test is None:
+    if parts.data.test is None or not is_wanted:
         saved = torch.load(best, map_location="cpu", weights_only=True)
         parts.task.load_state_dict(saved["state_dict"], strict=False)
         return {}, []

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from lora_agnews.training.callbacks import ShouldPrune
 
 
-def run(config: TrainConfig, run_dir: Path, should_prune: "ShouldPrune | None" = None) -> RunResult:
+def run(
+    config: TrainConfig, run_dir: Path, should_prune: "ShouldPrune | None" = None, is_tested: bool = True
+) -> RunResult:
     """Train, test and record one run. A failure is recorded in the result, not raised.
 
     With `config.resume` the run is continued from its checkpoint, or left as it is if it has finished.
-    `should_prune` is called after each validation; returning True stops the run.
+    `should_prune` is called after each validation; returning True stops the run. `is_tested`: open the test rows.
     Raises: UserError, with nothing recorded, if a value or a file can't be used; KeyboardInterrupt, after recording.
     """
     if is_worker_rank(config.trainer.devices):
@@ -37,11 +39,11 @@ def run(config: TrainConfig, run_dir: Path, should_prune: "ShouldPrune | None" =
         if previous and _is_complete(previous, config):
             console.note(f"{run_dir} is {previous.status.label}: nothing to continue")
             return previous
-        return _run(config, run_dir, previous, should_prune)
+        return _run(config, run_dir, previous, should_prune, is_tested)
 
 
 def _run(
-    config: TrainConfig, run_dir: Path, previous: RunResult | None, should_prune: "ShouldPrune | None"
+    config: TrainConfig, run_dir: Path, previous: RunResult | None, should_prune: "ShouldPrune | None", is_tested: bool
 ) -> RunResult:
     checkpoint = find_run(config.resume)[1] if config.resume else None
     if config.resume:
@@ -78,7 +80,7 @@ def _run(
             fitted = fit(parts, trainer, checkpoint, config.trainer.compile)
             result.budget = fitted.budget.to_dict()
             result.throughput, result.seconds = fitted.throughput, result.seconds | fitted.seconds
-            test_metrics, test_confusion = test(parts, trainer, run_dir)
+            test_metrics, test_confusion = test(parts, trainer, run_dir, is_tested)
             result.metrics, result.confusion = fitted.metrics | test_metrics, test_confusion or fitted.confusion
             save_predictions(run_dir, fitted.predictions, parts.data.train_texts)
             save_adapter(parts.model, encoder, run_dir / "adapter")
@@ -108,7 +110,7 @@ def _run_as_worker(config: TrainConfig, run_dir: Path) -> RunResult:
     checkpoints.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / checkpoints.name).symlink_to(checkpoints.absolute())
-        return _run(config, Path(folder), None, None)
+        return _run(config, Path(folder), None, None, True)
 
 
 def _is_complete(result: RunResult, config: TrainConfig) -> bool:

@@ -28,6 +28,9 @@ BAD_OVERRIDES: list[tuple[str, list[str]]] = [
     ("~model", ["~model", "model=VALUE", "roberta_base"]),
     ("~unknown", ["no key unknown"]),
     ("~lora", ["lora is a section", "lora.r"]),
+    # a key of the sweep
+    ("-m test=winner,all", ["test=winner,all", "holds for the whole sweep"]),
+    ("test=best", ["test=best", "winner, tied, all, none"]),
     # a section given a value
     ("lora=1", ["lora=1", "lora is a section", "lora.alpha, lora.bias, lora.dropout"]),
     ("model.lora=null", ["model.lora is a section", "model.lora.r"]),

@@ -19,6 +19,7 @@ BEGAN = ["experiment=quickstart", "lora.r=2", "seed=5"]
         (BEGAN, None),
         (["experiment=quickstart"], "model.lora.r=4"),
         (["trainer.max_epochs=9"], None),
+        (["test=none"], None),
         (["trainer.max_epochs=1"], "trainer.max_epochs=1"),
         (["seed=0"], "seed=0"),
         (["model.lora.r=3"], "model.lora.r=3"),

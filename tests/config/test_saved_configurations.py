@@ -65,6 +65,14 @@ def test_an_older_file_without_later_keys_is_read(tmp_path: Path, two_later_keys
     assert dataclasses.asdict(config.optim) == older["optim"]
 
 
+@pytest.mark.parametrize("which", ["winner", "tied", "all", "none"])
+def test_what_a_sweep_tests_is_no_part_of_the_identity_of_its_runs(tmp_path: Path, which: str) -> None:
+    values = compose_config(["model=tiny", f"test={which}"]).to_dict()
+    assert "test" not in values
+    assert config_hash(values) == config_hash(compose_config(["model=tiny"]).to_dict())
+    assert load_config_file(save(tmp_path, values)).test == "all"
+
+
 def test_a_file_without_a_key_of_version_0_1_is_refused(tmp_path: Path) -> None:
     values = compose_config(["model=tiny"]).to_dict()
     del values["optim"]["lr"]

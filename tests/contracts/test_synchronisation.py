@@ -1,5 +1,6 @@
 """Training steps do not wait for the GPU: no value of a tensor is read, but for the log entry every few steps."""
 
+import copy
 import sys
 from collections import Counter
 from pathlib import Path
@@ -42,7 +43,8 @@ def test_a_step_reads_no_value_unless_it_is_logged(
     monkeypatch.setattr(_TrainingEpochLoop, "advance", step)
     for name in READING:
         monkeypatch.setattr(torch.Tensor, name, counting(name))
-    short_config.trainer.checkpoint_every = 1000  # a checkpoint is a copy of tensors, too
-    assert train(tmp_path, short_config).succeeded
+    config = copy.deepcopy(short_config)
+    config.trainer.checkpoint_every = 1000  # a checkpoint is a copy of tensors, too
+    assert train(tmp_path, config).succeeded
     assert steps["others"] >= steps["logged"] > 0
     assert read == {"item in apply_func.py": steps["logged"]}

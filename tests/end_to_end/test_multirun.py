@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lora_agnews.results.ranking import find_runs
+from lora_agnews.results.row import TEST
 from tests.commands import run_python
 from tests.studies import statuses
 
@@ -61,6 +62,31 @@ def test_the_same_multirun_again_runs_what_is_missing(short_run: list[str], tmp_
     assert again.stdout.count("done before") == 3
     assert (finished / "result.json").read_bytes() == before
     assert again.returncode == 1, "the one that failed was tried again, and failed"
+
+
+@pytest.mark.slow
+def test_a_multirun_tests_its_winner_and_the_same_command_finds_it_tested(short_run: list[str], tmp_path: Path) -> None:
+    (train_file,) = [line for line in short_run if line.startswith("data.train_file=")]
+    rows = [*short_run, train_file.replace("train", "test")]
+    command = ["train.py", "-m", *rows, "optim.lr=1e-9,1e-2", "seed=0,1", f"hydra.sweep.dir={tmp_path}"]
+
+    def tested() -> dict[str, bytes]:
+        found = find_runs([tmp_path])
+        return {path.name[:7]: (path / "result.json").read_bytes() for path, run in found if TEST in run.metrics}
+
+    assert run_python(*command, "test=none").returncode == 0
+    assert tested() == {}
+    for _ in range(2):
+        done = run_python(*command)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("done before") == 4
+        first = tested()
+        assert set(first) == {"lr=0.01"}
+        assert sum(TEST in run.metrics for _, run in find_runs([tmp_path])) == 2
+    done = run_python(*command, "test=all")
+    assert done.returncode == 0, done.stderr
+    assert first.items() < tested().items()
+    assert all(TEST in run.metrics for _, run in find_runs([tmp_path]))
 
 
 @pytest.mark.slow

@@ -11,17 +11,23 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import optuna
 import pytest
 
+from lora_agnews.sweeps.storage import open_storage
 from tests.commands import CACHE, ROOT, run_python
-from tests.studies import statuses, study_in
+from tests.studies import statuses
 
 
 @pytest.mark.slow
-def test_three_processes_share_a_study_and_one_may_be_killed(short_run: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("storage", ["null", "journal:FOLDER/study.journal"])
+def test_three_processes_share_a_study_and_one_may_be_killed(
+    short_run: list[str], tmp_path: Path, storage: str
+) -> None:
     folder = tmp_path / "study"
     lines = [
         "study=smoke",
+        f"storage={storage.replace('FOLDER', str(tmp_path))}",
         f"dir={folder}",
         *short_run,
         "trainer.max_epochs=12",
@@ -46,9 +52,10 @@ def test_three_processes_share_a_study_and_one_may_be_killed(short_run: list[str
     assert [worker.wait(300) for worker in workers[1:]] == [0, 0]
     assert len(statuses(folder)) == 4
     assert set(statuses(folder).values()) == {"finished"}
-    states = [trial.state.name for trial in study_in(folder).trials]
-    assert states.count("FAIL") == 1, "the one of the killed process, taken over by another"
-    complete = [trial.params["lora.r"] for trial in study_in(folder).trials if trial.state.name == "COMPLETE"]
+    url = f"sqlite:///{folder}/study.db" if storage == "null" else storage.replace("FOLDER", str(tmp_path))
+    trials = optuna.load_study(study_name="smoke", storage=open_storage(url)).trials
+    assert [trial.state.name for trial in trials].count("FAIL") == 1, "that of the killed process"
+    complete = [trial.params["lora.r"] for trial in trials if trial.state.name == "COMPLETE"]
     assert sorted(complete) == [1, 4], "no trial is done twice"
 
 

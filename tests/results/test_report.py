@@ -57,6 +57,7 @@ def test_a_page_holds_every_configuration_and_nothing_from_elsewhere(rows: list[
     assert HOSTILE not in own
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in own
     assert not re.findall(r"(?:src|href)=[\"']?(?:https?:)?//", own)
+    assert "Cost: 105 s for 10 runs." in own
     for text in ("2 failed", "Pareto front", "1,000,000", "Confusion matrix of the best run", "0.8825 ± 0.0035"):
         assert text in own, text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "runs"]

@@ -145,8 +145,9 @@ def test_a_single_run_has_no_line(tmp_path: Path, capfd: pytest.CaptureFixture[s
 @pytest.mark.parametrize(("status", "expected"), [("finished", 0), ("failed", 1)])
 def test_the_exit_status_of_a_multirun_says_if_a_run_failed(tmp_path: Path, status: str, expected: int) -> None:
     save_record(tmp_path / "r=1", 0.5, "logger.wandb=disabled", status=status)
+    values = OmegaConf.create({"test": "winner", "hydra": {"sweep": {"dir": str(tmp_path)}}})
     with pytest.raises(SystemExit) as caught:
-        MultirunCallback().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+        MultirunCallback().on_multirun_end(values)
     assert caught.value.code == expected
     assert (tmp_path / "leaderboard.csv").exists()
 

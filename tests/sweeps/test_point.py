@@ -1,5 +1,6 @@
 """One run of a sweep: skipped, continued or started, and never raising."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from lora_agnews.errors import RunLocked, UserError
 from lora_agnews.files.locks import LOCK_FILE, run_lock
 from lora_agnews.results.record import RunResult
 from lora_agnews.sweeps import point
-from lora_agnews.sweeps.point import run_point
+from lora_agnews.sweeps.point import log_file, run_point
 from lora_agnews.sweeps.progress import SweepProgress, conclude
 from lora_agnews.terminal import console
 from tests.records import save_record
@@ -61,7 +62,8 @@ def test_any_other_point_is_started_or_continued_in_the_group_of_its_sweep(
         RunResult.of(config, status=status).save(tmp_path)
     given: list[tuple[str | None, str | None]] = []
 
-    def run(config: TrainConfig, run_dir: Path, should_prune: object) -> RunResult:
+    def run(config: TrainConfig, run_dir: Path, *_: object, is_tested: bool) -> RunResult:
+        assert not is_tested, "the sweep tests its winner"
         given.append((config.resume, config.logger.group))
         return RunResult.of(config, status="finished")
 
@@ -72,8 +74,21 @@ def test_any_other_point_is_started_or_continued_in_the_group_of_its_sweep(
 
 def test_a_group_that_was_given_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = compose_config(["model=tiny", "logger.group=mine"])
-    monkeypatch.setattr(point, "run", lambda config, *_: RunResult.of(config, status="finished"))
+    monkeypatch.setattr(point, "run", lambda config, *_, **__: RunResult.of(config, status="finished"))
     assert run_point(config, tmp_path, "my sweep").config["logger"]["group"] == "mine"
+
+
+def test_a_point_is_tested_at_its_end_if_all_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[bool] = []
+
+    def run(config: TrainConfig, *_: object, is_tested: bool) -> RunResult:
+        given.append(is_tested)
+        return RunResult.of(config, status="finished")
+
+    monkeypatch.setattr(point, "run", run)
+    for which in ("winner", "tied", "all", "none"):
+        run_point(compose_config(["model=tiny", f"test={which}"]), tmp_path / which, "group")
+    assert given == [False, False, True, False]
 
 
 def test_a_run_on_several_devices_is_no_point_of_a_sweep(tmp_path: Path) -> None:
@@ -91,7 +106,7 @@ def test_a_point_on_which_another_process_works_is_left_to_it(tmp_path: Path) ->
 def test_the_output_of_a_run_is_suppressed_and_that_of_the_sweep_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def run(config: TrainConfig, *_: object) -> RunResult:
+    def run(config: TrainConfig, *_: object, **__: object) -> RunResult:
         console.print_line("a table")
         return RunResult.of(config, status="finished")
 
@@ -99,6 +114,20 @@ def test_the_output_of_a_run_is_suppressed_and_that_of_the_sweep_is_not(
     run_point(compose_config(["model=tiny"]), tmp_path, "group")
     console.print_line("a line of the sweep")
     assert capfd.readouterr().out == "a line of the sweep\n"
+
+
+def test_the_messages_of_libraries_are_in_the_log_of_their_run(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log = logging.getLogger("a library")
+    with log_file(tmp_path / "first"):
+        log.info("one")
+        with log_file(tmp_path / "second"):
+            log.warning("two")
+        log.info("three")
+    texts = [(tmp_path / name / "train.log").read_text().splitlines() for name in ("first", "second")]
+    assert [[line.rpartition(" - ")[2] for line in lines] for lines in texts] == [["one", "three"], ["two"]]
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_run_of_another_configuration_is_not_taken_for_this_point(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from lora_agnews.errors import UserError
 from lora_agnews.results.ranking import find_runs
+from lora_agnews.results.row import TEST
 from lora_agnews.sweeps.run_study import _gpu_of_each, run_study
 from tests.studies import statuses, study_in, study_of
 
@@ -29,6 +30,30 @@ def test_a_study_runs_its_points_once_and_ranks_them(short_run: list[str], tmp_p
     means = [[r.metrics["val/accuracy"] for _, r in find_runs([tmp_path]) if r.config["model"]["lora"]["r"] == each]
              for each in (1, 4)]  # fmt: skip
     assert values == [pytest.approx(sum(each) / 2) for each in means]
+
+
+def test_a_study_tests_its_winner_and_the_rest_if_all_are_asked_for_later(
+    short_run: list[str], tmp_path: Path, capfd: Any
+) -> None:
+    (train_file,) = [line for line in short_run if line.startswith("data.train_file=")]
+    lines = [*short_run, train_file.replace("train", "test")]
+    assert run_study(study_of(tmp_path, *lines), []) == 0
+    first, *others = (line.split(",") for line in (tmp_path / "leaderboard.csv").read_text().splitlines()[1:])
+    tested = {path.name.partition(",")[0] for path, result in find_runs([tmp_path]) if TEST in result.metrics}
+    assert tested == {f"r={first[0]}"}
+    assert len(others) == 1
+    assert run_study(study_of(tmp_path, *lines, "test=all"), []) == 0, "it is the same study"
+    assert all(TEST in result.metrics for _, result in find_runs([tmp_path]))
+    assert capfd.readouterr().out.count("done before") == 0
+
+
+def test_a_study_whose_trials_are_in_a_journal_runs_its_points_once(short_run: list[str], tmp_path: Path) -> None:
+    line = f"storage=journal:{tmp_path}/study.journal"
+    for folder in ("here", "there"):
+        assert run_study(study_of(tmp_path / folder, line, *short_run), []) == 0
+    assert set(statuses(tmp_path / "here").values()) == {"finished"}
+    assert len(statuses(tmp_path / "here")) == 4
+    assert not list((tmp_path / "there").glob("r=*")), "nothing is left for another directory"
 
 
 def test_each_worker_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,27 @@ def test_a_storage_is_a_file_that_is_opened_again(tmp_path: Path) -> None:
     assert [trial.system_attrs["fixed_params"] for trial in again.trials] == [{"lora.r": 4}]
 
 
+def test_a_journal_is_a_file_that_is_opened_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = optuna.create_study(study_name="mine", storage=open_storage("journal:study.log"))
+    study.enqueue_trial({"lora.r": 4})
+    again = optuna.load_study(study_name="mine", storage=open_storage(f"journal:{tmp_path}/study.log"))
+    assert [trial.system_attrs["fixed_params"] for trial in again.trials] == [{"lora.r": 4}]
+    with pytest.raises(optuna.exceptions.DuplicatedStudyError):
+        optuna.create_study(study_name="mine", storage=open_storage("journal:study.log"))
+
+
+@pytest.mark.parametrize("name", ["", ".", "no/such/study.log"])
+def test_a_journal_that_cannot_be_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"storage=journal:{name}: .*give a file in a directory that all"):
+        open_storage(f"journal:{name}")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_processes_notice_within_half_a_minute_that_another_one_is_gone(tmp_path: Path) -> None:
     opened = open_storage(f"sqlite:///{tmp_path / 'study.db'}")
+    assert isinstance(opened, optuna.storages.RDBStorage)
     assert opened.get_heartbeat_interval() == storage.HEARTBEAT_SECONDS < storage.GRACE_SECONDS / 3
     assert opened.grace_period == storage.GRACE_SECONDS <= 30
 

@@ -97,12 +97,13 @@ def test_a_leaderboard_fits_80_columns_and_marks_ties(tmp_path: Path, replace_co
     shown = stream.getvalue()
     assert max(map(len, shown.splitlines())) <= 80
     rows = lines_of(shown)
-    assert rows[0] == "run val accuracy test accuracy seeds trained seconds"
+    assert rows[0] == "run val accuracy test accuracy seeds trained cost [s]"
     assert rows[1].startswith("1 0.9050 ± 0.0071"), "names that are too long are below the table"
     assert "1 r=1 target_modules=[query,value,classifier.dense]" in rows
     assert "0.9050 ± 0.0071" in rows[1]
     assert "= 0.9040 ± 0.0071" in shown
     assert "2 + 1 failed" in shown
+    assert "cost: 75 s for 7 runs" in rows, "10 s and 11 s for each row, and 12 s for the run that failed"
     assert rows[-1] == "= within one standard error of the best val accuracy"
 
 
