@@ -114,7 +114,8 @@ def test_ctrl_c_during_a_test_is_ctrl_c(
     def interrupted(*_: object) -> None:
         raise SystemExit(1)  # as Lightning does
 
-    RunResult.of(short_config, status="finished", data={"test": 9}).save(tmp_path)
+    values = {"metrics": {"val/accuracy": 0.5}, "budget": {"trainable": 1}, "seconds": {"total": 1.0}}
+    RunResult.of(short_config, status="finished", data={"test": 9}, **values).save(tmp_path)
     monkeypatch.setattr(testing, "_add_test", interrupted)
     with pytest.raises(KeyboardInterrupt):
         add_test(tmp_path)
