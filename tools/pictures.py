@@ -23,7 +23,7 @@ from lora_agnews.terminal import console, tables
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES, STUDY = ROOT / "docs" / "pictures", ROOT / "runs" / "pictures"
-OVERRIDES = ["study=heads", "experiment=quickstart"]
+OVERRIDES = ["study=heads", "experiment=quickstart", "test=all"]
 COLUMNS = 88  # of the terminal that is shown
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=10000")

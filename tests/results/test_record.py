@@ -1,6 +1,7 @@
 """result.json contains what somebody else needs to repeat a run, and is read back unchanged."""
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def test_the_environment_names_versions_hardware_and_commit() -> None:
     found = environment()
     assert found["versions"].keys() == set(PACKAGES)
     assert found["versions"]["torch"]
-    assert found["versions"]["lora_agnews"] == "0.1.0"
+    assert found["versions"]["lora_agnews"] == version("lora_agnews")
     assert found["cores"] >= 1
     assert len(found["git_commit"]) == 40
     assert json.loads(json.dumps(found)) == found
