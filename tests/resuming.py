@@ -43,6 +43,8 @@ def remains(run_dir: Path) -> dict[str, Any]:
         key: last[key] for key in ("state_dict", "optimizer_states", "lr_schedulers", "random", "best", "callbacks")
     }
     kept["callbacks"].pop("Stopwatch")
+    for state in kept["callbacks"].values():
+        state.pop("stopping_reason_message", None)  # the rest of the state says it in numbers, which can be compared
     kept["predictions"] = (run_dir / PREDICTIONS_FILE).read_bytes()
     return kept | {"adapter": load_file(run_dir / "adapter" / "adapter_model.safetensors"), "curves": curves}
 
