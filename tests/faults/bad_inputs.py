@@ -11,11 +11,10 @@ FLAGS = ["--resum=x", "-x", "--config-name=foo", "--cfg=none", "--experiment", "
 HYDRA = [
     "hydra=null", "hydra.verbose=[1]", "hydra.verbose=null", "hydra.verbose={a:1}", "hydra.run.dir=",
     "hydra.mode=WALK", "hydra.run.dir=/dev/null", "hydra.run.dir=/dev/null/x", "hydra.run.dir=/proc/x",
-    "hydra.run.dir=${x}", "~hydra.run", "hydra.run=1", "hydra.job.name=a/b", "hydra.job_logging.root.level=LOUD",
-    "hydra.callbacks.multirun=1", "hydra.a=1", "hydra.searchpath=[x]", "hydra.job.env_copy=[1]",
+    "hydra.run.dir=${x}", "~hydra.run", "hydra.run=1", "hydra.a=1", "hydra.job.num=x", "hydra.job.chdir=maybe",
     "hydra/launcher=slurm", "hydra/sweeper=none", "~hydra.verbose", "hydra.launcher._target_=os.system",
-    "hydra.sweeper.max_batch_size=0", "hydra/job_logging=none", "hydra.run.dir=[1]", "hydra.run.dir=null",
-    "hydra.output_subdir=../../x", "hydra.sweeper.params={a:1}", "hydra.runtime.output_dir=x",
+    "hydra.sweeper.max_batch_size=0", "hydra.run.dir=[1]", "hydra.run.dir=null",
+    "hydra.sweeper.params={a:1}",
 ]  # fmt: skip
 MULTIRUN = [
     "hydra.sweep.subdir=../../x", "hydra.sweep.subdir=/x", "hydra.sweep.subdir=", "hydra.sweep.subdir=.",

@@ -44,9 +44,9 @@ def resume(folder: Path) -> int:
 
 def multirun(folder: Path, intact: Path) -> int:
     """Go through the points of a sweep, of which one is damaged."""
-    progress = SweepProgress(folder.parent, 2)
-    for run_dir in (folder, folder.parent / "intact"):
-        progress.run(load_config_file(intact / "config.yaml"), run_dir)
+    progress, other = SweepProgress(folder.parent, 2), folder.parent / "intact"
+    for run_dir, original in ((folder, intact), (other, other)):
+        progress.run(load_config_file(original / "config.yaml"), run_dir)
     return conclude(folder.parent)[1]
 
 
