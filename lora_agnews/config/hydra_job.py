@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,10 +15,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from lora_agnews.config.compose import hydra_initialized, to_config
+from lora_agnews.config.compose import compose_typed, hydra_initialized, to_config
 from lora_agnews.config.help import help_text
 from lora_agnews.config.keys import ALIASES
-from lora_agnews.config.points import name_run
+from lora_agnews.config.points import command_lines, name_run, varying_keys
 from lora_agnews.config.resume import find_run, resumed_config
 from lora_agnews.config.rules import config_keys
 from lora_agnews.config.schema import TrainConfig
@@ -63,16 +63,16 @@ def current_job(values: DictConfig) -> Iterator[HydraJob]:
 
 
 @contextmanager
-def hydra_values(overrides: list[str]) -> Iterator[DictConfig]:
-    """Yield Hydra's own values as those of the first job with these overrides, as far as they are known before it.
+def hydra_values(overrides: Sequence[str], number: int = 0) -> Iterator[DictConfig]:
+    """Yield Hydra's own values as those of job `number` with these overrides, as far as they are known before it.
 
     Raises: UserError, if one can't be resolved in the block.
     """
     before = HydraConfig.instance().cfg
     with hydra_initialized():
-        values = compose("train", overrides, return_hydra_config=True)
+        values = compose("train", list(overrides), return_hydra_config=True)
     with open_dict(values):
-        values.hydra.job.id, values.hydra.job.num = "0", 0
+        values.hydra.job.id, values.hydra.job.num = str(number), number
     HydraConfig.instance().set_config(values)
     try:
         yield values.hydra
@@ -80,6 +80,22 @@ def hydra_values(overrides: list[str]) -> Iterator[DictConfig]:
         raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     finally:
         HydraConfig.instance().cfg = before
+
+
+def directories(overrides: Sequence[str], hydra_overrides: Sequence[str]) -> Iterator[tuple[str, TrainConfig]]:
+    """Yield the directory of each point of a multirun, as hydra.sweep.subdir names it, and its configuration.
+
+    Yields nothing for a sweep whose values Hydra's sweeper draws. Raises: UserError, as `hydra_values`.
+    """
+    if varying_keys(overrides)[1] is None:
+        return
+    with hydra_initialized():
+        lines = [line for _, line in command_lines(overrides)]
+        configs = [compose_typed(line) for line in lines]
+    for number, (line, config) in enumerate(zip(lines, configs, strict=True)):
+        with hydra_values([*line, *hydra_overrides], number) as values:
+            name = str(values.sweep.subdir)
+        yield name, config
 
 
 def _resolve_run_dir(resume: str | None, new: str) -> str:

@@ -6,10 +6,7 @@ from itertools import product
 from math import prod
 from typing import Any
 
-from hydra import compose
 from hydra.core.override_parser.types import Override
-from omegaconf import open_dict, read_write
-from omegaconf.errors import OmegaConfBaseException
 
 from lora_agnews.config.compose import compose_typed, hydra_initialized
 from lora_agnews.config.keys import ALIASES
@@ -28,30 +25,11 @@ def expand_points(overrides: Sequence[str]) -> Points:
     """
     points = []
     with hydra_initialized():
-        for values, line in _lines(overrides):
+        for values, line in command_lines(overrides):
             config = compose_typed(line)
             found = {key: value for key, _, value in config_keys(config)}
             points.append(({key: found.get(ALIASES.get(key, key), value) for key, value in values.items()}, config))
     return points
-
-
-def directories(overrides: Sequence[str], hydra_overrides: Sequence[str]) -> Iterator[tuple[str, TrainConfig]]:
-    """Yield the directory of each point of a multirun, as hydra.sweep.subdir names it, and its configuration.
-
-    Yields nothing for a sweep whose values Hydra's sweeper draws, or for a name that only a running job knows.
-    """
-    with hydra_initialized():
-        if varying_keys(overrides)[1] is None:
-            return
-        for number, (_, line) in enumerate(_lines(overrides)):
-            values = compose("train", [*line, *hydra_overrides], return_hydra_config=True)
-            with open_dict(values), read_write(values):
-                values.hydra.job.num = number
-            try:
-                name = str(values.hydra.sweep.subdir)
-            except OmegaConfBaseException:
-                return
-            yield name, compose_typed(line)
 
 
 def varying_keys(overrides: Sequence[str]) -> tuple[list[str], int | None]:
@@ -70,7 +48,7 @@ def name_run(config: TrainConfig, varying: dict[str, Any]) -> str:
     return f"{name or 'run'}-{config_hash(config.to_dict())[:6]}"
 
 
-def _lines(overrides: Sequence[str]) -> Iterator[tuple[dict[str, str], list[str]]]:
+def command_lines(overrides: Sequence[str]) -> Iterator[tuple[dict[str, str], list[str]]]:
     """Yield each combination of the values that vary, as they are typed, and its command line."""
     parsed = parse_overrides(overrides, multirun=True)
     swept = [override for override in parsed if override.is_sweep_override()]

@@ -11,7 +11,7 @@ from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import UserError
 from lora_agnews.files.locks import is_worker_rank
 
-MAY_GROW, NO_PART_OF_A_RUN = "trainer.max_epochs", ("resume", "test")
+MAY_GROW, NOT_OF_A_RUN = "trainer.max_epochs", ("resume", "test")
 
 
 def find_run(resume: str) -> tuple[Path, Path | None]:
@@ -48,7 +48,7 @@ def resumed_config(resume: str, overrides: Sequence[str]) -> TrainConfig:
         named |= keys_set_by(name, choice) if name in GROUPS else {ALIASES.get(name, name)}
     for key in wanted:
         asked = key in named or wanted[key] != default[key]
-        if key in NO_PART_OF_A_RUN or not asked or wanted[key] == began[key]:
+        if key in NOT_OF_A_RUN or not asked or wanted[key] == began[key]:
             continue
         if key != MAY_GROW or wanted[key] < began[key]:
             raise UserError(

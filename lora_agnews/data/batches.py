@@ -75,11 +75,10 @@ def collate(
 ) -> Batch:
     """Gather rows into a batch, padded on the right to the longest of them. A `numbered` one also has `rows`.
 
-    With `states` it has them, (B, T, H) float16, as inputs_embeds instead of input_ids.
-    A batch in which no row is padded has no attention_mask. So nothing has to search for padding on the GPU. `share`
-    (rank, number of devices) selects the rows of one device. The batch then also has `weight`, which scales the mean
-    loss of this device so that the average over the devices is the mean over all rows. A device without a row gets one
-    row of weight 0.
+    With `states`, a batch has inputs_embeds (B, T, H) float16 instead of input_ids. A batch in which no row is padded
+    has no attention_mask. So nothing has to search for padding on the GPU. `share` (rank, number of devices) selects
+    the rows of one device. The batch then also has `weight`, which scales the mean loss of this device so that the
+    average over the devices is the mean over all rows. A device without a row gets one row of weight 0.
     """
     rank, devices = share
     at = np.asarray(rows)[rank::devices]

@@ -53,6 +53,7 @@ class AGNewsDataModule(L.LightningDataModule):
         if self.train is not None:
             return
         self.train, self.test = load_rows(*self.files)
+        self.fingerprints = fingerprints(self.train, self.test)
         self.train_rows, self.val_rows = stratified_split(self.train.labels, self.val_fraction, self.seed)
         self.overlap: Overlap = overlap(self.train, self.train_rows, self.val_rows, self.test)
         self.tokens = load_tokens(self.train.texts, self.tokenizer, self.max_length, self.cache_dir)
@@ -74,7 +75,7 @@ class AGNewsDataModule(L.LightningDataModule):
             "val": len(self.val_rows),
             "test": len(self.test) if self.test else 0,
             "duplicates": asdict(self.overlap),
-            "fingerprints": fingerprints(self.train, self.test),
+            "fingerprints": self.fingerprints,
         }
 
     def fingerprint(self) -> str:

@@ -45,11 +45,8 @@ class States:
 
     @property
     def missing_bytes(self) -> int:
-        return (
-            sum(int(self.vectors[self._rows(number)].sum()) for number in self.missing)
-            * self.width
-            * np.dtype(DTYPE).itemsize
-        )
+        vectors = sum(int(self.vectors[self._rows(number)].sum()) for number in self.missing)
+        return vectors * self.width * np.dtype(DTYPE).itemsize
 
     def complete(self, about: dict[str, Any], done: Callable[[float], None]) -> None:
         """Compute what is missing. If several processes need it, one computes and the others wait.

@@ -10,8 +10,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from lora_agnews.config.choices import SweepTest
+from lora_agnews.config.hydra_job import directories
 from lora_agnews.config.messages import quote
-from lora_agnews.config.points import directories, varying_keys
+from lora_agnews.config.points import varying_keys
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import RunLocked, UserError
 from lora_agnews.results.monitor import MONITOR

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import prod
 from typing import Any
 
 import lightning as L
@@ -138,10 +139,8 @@ class Stopwatch(L.Callback):
     ) -> None:
         self.samples += len(batch["labels"]) * trainer.world_size
         # The sum stays on the device, so that no step waits for it.
-        if "attention_mask" in batch:
-            tokens = batch["attention_mask"].sum()
-        else:
-            tokens = batch["input_ids"].numel() if "input_ids" in batch else batch["inputs_embeds"][..., 0].numel()
+        mask, padded = batch.get("attention_mask"), batch.get("input_ids", batch.get("inputs_embeds"))
+        tokens = prod(padded.shape[:2]) if mask is None else mask.sum()
         self.tokens = self.tokens + tokens * trainer.world_size
 
     def on_validation_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:

@@ -203,7 +203,7 @@ def run_identity(config: TrainConfig, data: AGNewsDataModule, weights: str) -> d
     """Return what must be the same for a checkpoint to be resumed; see DIFFERENCES."""
     values = config.to_dict()
     values["trainer"]["max_epochs"] = "may grow"
-    test = data.describe()["fingerprints"]["test"] or "none"
+    test = data.fingerprints["test"] or "none"
     return {"config": config_hash(values), "data": data.fingerprint(), "test": test, "model": weights}
 
 
