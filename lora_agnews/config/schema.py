@@ -135,7 +135,7 @@ class TrainerConfig:
     accumulate: int = rule("batches whose gradients are added up for one optimizer step", low=1, high=65536)
     early_stopping_patience: int = rule("validations without improvement before the run stops; 0: never", low=0)
     val_check_interval: float = rule("share of an epoch between two validations", above=0, high=1)
-    compile: bool = rule("torch.compile the model; meant for GPUs, slower on a CPU, slower on a CPU")
+    compile: bool = rule("torch.compile the model; meant for GPUs, slower on a CPU")
     checkpoint_every: int = rule(
         "optimizer steps between checkpoints; one is also written after each validation and epoch", low=1
     )

@@ -20,7 +20,7 @@ class Cost:
         spent = f"{self.seconds:,.0f} s for {self.runs} run{'' if self.runs == 1 else 's'}"
         if self.runs < 2 or self.seconds > 0.995 * self.separate:
             return spent
-        return f"{spent}, {self.seconds / self.separate:.2f} of the about {self.separate:,.0f} s of separate runs"
+        return f"{spent}; separate runs would take about {self.separate:,.0f} s"
 
 
 def cost_of(rows: Sequence[Row]) -> Cost:

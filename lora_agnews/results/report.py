@@ -43,7 +43,7 @@ def write_report(rows: Sequence[Row], path: Path, title: str) -> None:
     if counted:
         note = (
             "A dot is a configuration, its bar the standard deviation over seeds. A red one is on the Pareto front: "
-            "none with fewer parameters has a mean as high."
+            "no configuration with fewer parameters has as high a mean."
         )
         parts.append(
             _section("Accuracy against trained parameters", to_html(plots.accuracy_by_parameters(counted)), note)

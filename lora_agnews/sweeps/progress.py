@@ -66,7 +66,7 @@ class SweepProgress:
             outcome += f": {result.error.splitlines()[0]}"
         log_file = run_dir / "train.log"
         if result.status == Status.FAILED and log_file.exists() and log_file.stat().st_size:
-            outcome += f" (more in {log_file})"
+            outcome += f" (more in {console.short_path(log_file)})"
         before = "done before: " if run_dir.name in self.skipped else ""
         console.print_line(f"{self._number(run_dir)}  {before}{outcome} | {self.state()}")
 
@@ -87,7 +87,7 @@ class SweepProgress:
         seconds = [result.seconds["total"] for _, result in succeeded]
         if self.total and seconds and ended < self.total:
             left = (self.total - ended) * sum(seconds) / len(seconds) / self.workers
-            parts.append(f"about {left / 60:.0f} min left" if left > 90 else f"about {left:.0f} s left")
+            parts.append(f"about {console.duration(left)} left")
         return " | ".join(parts)
 
     def _number(self, run_dir: Path) -> str:

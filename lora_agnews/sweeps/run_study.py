@@ -11,6 +11,7 @@ from lora_agnews.sweeps.progress import SweepProgress, conclude
 from lora_agnews.sweeps.storage import storage_errors
 from lora_agnews.sweeps.study import Study
 from lora_agnews.terminal import console, tables
+from lora_agnews.training.reuse import check_rows
 
 
 def show_plan(config: StudyConfig) -> None:
@@ -22,11 +23,14 @@ def run_study(config: StudyConfig, command: list[str], is_worker: bool = False) 
     """Run what is left of a study, show the outcome and return the exit status.
 
     `command` starts a worker process of the same study. A worker runs trials and leaves the outcome to its parent.
-    Raises: UserError; RuntimeError, if the storage or a model's config.json can't be reached; KeyboardInterrupt.
+    Raises: UserError, also if the rows of runs in its directory have changed; RuntimeError, if the storage or a model's
+    config.json can't be reached; KeyboardInterrupt.
     """
     study = Study(config)
     progress = SweepProgress(study.folder, study.num_runs, config.workers)
     tables.show_study(config, study.budgets)
+    if not is_worker:
+        check_rows(study.folder)
     study.folder.mkdir(parents=True, exist_ok=True)
     with storage_errors(study.url), study.claims.turn():
         study.open()

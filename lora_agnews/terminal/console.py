@@ -37,6 +37,11 @@ def short_path(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
+def duration(seconds: float) -> str:
+    """Return a duration in words, such as "40 s" or "3 min"."""
+    return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
+
+
 def print_data(text: str) -> None:
     """Print JSON, CSV or a help text unchanged, for scripts and pipes."""
     out.file.write(text)

@@ -33,14 +33,14 @@ class CachedPrefix:
     def use(self, model: nn.Module, data: AGNewsDataModule, trainer: L.Trainer) -> float:
         """Let the data module give states instead of token ids, and leave the prefix out of the model.
 
-        Returns the seconds that computing the states took. Raises: RuntimeError, as `PrefixCache.complete`.
+        Returns the seconds that computing the states took, 0 if they were there. Raises: RuntimeError, under the
+        conditions of `PrefixCache.complete`.
         """
-        began = time.perf_counter()
         cache = PrefixCache(self.encoder, self.shape, data, trainer.strategy.root_device, str(trainer.precision))
         data.states = {split: cache.states(tokens, self.end) for split, tokens in data.all_tokens().items()}
-        cache.complete(list(data.states.values()), self.end)
+        seconds = cache.complete(list(data.states.values()), self.end)
         keep_layers(model, self.shape, self.end, self.shape.num_layers)
-        return time.perf_counter() - began
+        return seconds
 
 
 class PrefixCache:
@@ -70,26 +70,27 @@ class PrefixCache:
         vectors = np.ones_like(tokens.lengths) if end == self.shape.num_layers else tokens.lengths
         return States(folder / f"layer-{end}", vectors, self.width, compute)
 
-    def complete(self, every: list[States], end: int) -> None:
-        """Compute what is missing, after saying how much that is.
+    def complete(self, every: list[States], end: int) -> float:
+        """Compute what is missing, after saying how much that is, and return the seconds that it took.
 
         Raises: RuntimeError, if the disk is too small or a state is outside the range of float16.
         """
-        needed = sum(states.missing_bytes for states in every)
+        began, needed = time.perf_counter(), sum(states.missing_bytes for states in every)
         if not needed:
-            return
+            return 0.0
         rows = sum(states.missing_rows for states in every)
         self._check_disk(needed)
         seconds = self._probe(every) * rows
         console.note(
             f"computing the prefix (layers below {end}) of {rows:,} rows: {needed / GB:.2f} GB in {self.folder}, "
-            f"about {max(1, round(seconds / 60))} min; later runs find it there"
+            f"about {console.duration(seconds)}; later runs find it there"
         )
         about = {"encoder": self.encoder.name, "layer": end, "precision": self.precision}
         with console.progress_bar("prefix", rows) as done:
             for states in every:
                 states.complete(about | {"rows": len(states.vectors)}, done)
         self.part = None  # its memory
+        return time.perf_counter() - began
 
     def _compute(
         self, tokens: Tokens, first: int, end: int, earlier: States | None, rows: np.ndarray

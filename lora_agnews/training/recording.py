@@ -49,9 +49,9 @@ def recorded(config: TrainConfig, run_dir: Path, previous: RunResult | None) -> 
         details = " (train.log has the details)" if result.status == Status.FAILED else ""
         interrupted = result.error == INTERRUPTED
         if not interrupted:  # the command that is interrupted says so
-            console.print_error(f"{result.error}\nrun directory: {run_dir}{details}")
+            console.print_error(f"{result.error}\nrun directory: {console.short_path(run_dir)}{details}")
         if interrupted or (run_dir / "checkpoints" / "last.ckpt").exists():
-            console.note(f"to continue it: python train.py {resume_override(run_dir)}")
+            console.note(f"to continue it: python train.py {resume_override(console.short_path(run_dir))}")
         if interrupted:
             raise KeyboardInterrupt
 

@@ -22,7 +22,8 @@ from lora_agnews.training.trainer import build_trainer
 def add_test(run_dir: Path) -> None:
     """Test the best checkpoint of a finished run, and add what it gives to record, metrics.csv, figures and W&B.
 
-    The numbers are those that the run would have got at its end on this device. A run that is tested is left as it is.
+    The numbers are those that the run would have got at its end on this device; with model.prefix=cached, up to the
+    rounding of the cached states, because the complete encoder is used. A run that is tested is left as it is.
     The record is written last, so that a test that is stopped is repeated.
     Raises: RunLocked; UserError, if rows, weights or checkpoint are not those of the run; RuntimeError, if W&B or the
     hub is needed and can't be reached; KeyboardInterrupt.

@@ -38,7 +38,7 @@ def ended(status: Status, **seconds: float) -> RunResult:
             [finished(total=12.0, test=2.0), finished(total=10.0, is_tested=False)],
             22,
             24,
-            "22 s for 2 runs, 0.92 of the about 24 s of separate runs",
+            "22 s for 2 runs; separate runs would take about 24 s",
         ),
         (
             [
@@ -48,13 +48,13 @@ def ended(status: Status, **seconds: float) -> RunResult:
             ],
             1_200,
             3_000,
-            "1,200 s for 3 runs, 0.40 of the about 3,000 s of separate runs",
+            "1,200 s for 3 runs; separate runs would take about 3,000 s",
         ),
         (
             [finished(total=30.0), finished(total=50.0), ended(Status.INTERRUPTED, total=10.0)],
             90,
             120,
-            "90 s for 3 runs, 0.75 of the about 120 s of separate runs",
+            "90 s for 3 runs; separate runs would take about 120 s",
         ),
         ([ended(Status.INTERRUPTED, total=10.0), ended(Status.RUNNING)], 10, 10, "10 s for 2 runs"),
         ([finished(total=30.0), ended(Status.FAILED, total=5.0), ended(Status.OVER_BUDGET)], 35, 35, "35 s for 2 runs"),

@@ -8,8 +8,11 @@ import torch
 
 from lora_agnews.errors import UserError
 from lora_agnews.results.ranking import find_runs
+from lora_agnews.results.record import RunResult
 from lora_agnews.results.row import TEST
 from lora_agnews.sweeps.run_study import _gpu_of_each, run_study
+from tests.files_of_rows import write_labelled
+from tests.records import save_record
 from tests.studies import statuses, study_in, study_of
 
 
@@ -30,6 +33,20 @@ def test_a_study_runs_its_points_once_and_ranks_them(short_run: list[str], tmp_p
     means = [[r.metrics["val/accuracy"] for _, r in find_runs([tmp_path]) if r.config["model"]["lora"]["r"] == each]
              for each in (1, 4)]  # fmt: skip
     assert values == [pytest.approx(sum(each) / 2) for each in means]
+
+
+def test_a_study_is_refused_if_the_rows_of_its_runs_have_changed(
+    short_run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_labelled(tmp_path / "few.csv", 53)
+    lines = [*short_run, f"data.train_file={tmp_path}/few.csv"]
+    save_record(tmp_path / "study" / "r=1", 0.9, "model=tiny", f"data.train_file={tmp_path}/few.csv")
+    record = RunResult.load(tmp_path / "study" / "r=1")
+    record.data["fingerprints"] = {"train": "other rows", "test": None}
+    record.save(tmp_path / "study" / "r=1")
+    with pytest.raises(UserError, match=r"few\.csv have changed since that run"):
+        run_study(study_of(tmp_path / "study", *lines), [])
+    assert not (tmp_path / "study" / "study.db").exists(), "before anything begins"
 
 
 def test_a_study_tests_its_winner_and_the_rest_if_all_are_asked_for_later(

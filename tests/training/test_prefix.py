@@ -54,7 +54,7 @@ def test_runs_share_one_computation_and_a_deeper_prefix_begins_with_it(
     assert first.seconds["prefix"] > 0
     other = copy.deepcopy(config)
     other.model.lora.r, other.seed = 2, 1
-    train(tmp_path / "other", other)
+    assert train(tmp_path / "other", other).seconds["prefix"] == 0.0, "nothing was computed"
     assert loaded == [(0, 2)]
     assert "computing the prefix" not in capfd.readouterr().err
     other.model.lora.layers = "-1:"
