@@ -63,9 +63,8 @@ def draw_curves(run_dir: Path, result: RunResult) -> Path:
             accuracy.plot(measured, scores, **marker)
         else:
             accuracy.errorbar(measured, scores, error, elinewidth=1.5, capsize=4, **marker)
-        accuracy.set(
-            title="Validation accuracy", xlabel="step", ylabel=f"accuracy, ± standard error of {num_rows:,} rows"
-        )
+        shown = f"accuracy on {num_rows:,} rows"
+        accuracy.set(title="Validation accuracy ± standard error", xlabel="step", ylabel=shown)
         accuracy.margins(y=0.1)
         for axes in (loss, accuracy):
             for step in validated if len(validated) <= MANY else ():

@@ -52,7 +52,7 @@ def accuracy_by_parameters(rows: Sequence[Row]) -> Figure:
     label = {"text": f"limit: {HARD_LIMIT:,}", "x": math.log10(HARD_LIMIT), "y": 1, "yref": "paper"}
     label |= {"showarrow": False, "xanchor": "right", "yanchor": "bottom"}
     above = {"orientation": "h", "x": 0, "y": 1.1, "yanchor": "bottom"}  # below are the numbers, slanted if narrow
-    axes = {"xaxis": _axis("trained parameters", **numbers), "yaxis": _axis(MONITOR.label)}
+    axes = {"xaxis": _axis("trained parameters", **numbers), "yaxis": _axis(MONITOR.label, tickformat=".3f")}
     return _figure(traces, 460, {**axes, "shapes": [line], "annotations": [label], "legend": above}, top=80)
 
 
@@ -104,7 +104,11 @@ def effect_of_key(rows: Sequence[Row], key: str) -> Figure:
         "error_y": {"array": spreads, "color": BLUE, "thickness": 1.2},
         "hovertemplate": "%{x}: %{y:.4f}<extra></extra>",
     }  # fmt: skip
-    layout = {"xaxis": _axis(escape(key), type="category"), "yaxis": _axis(MONITOR.label), "showlegend": False}
+    layout = {
+        "xaxis": _axis(escape(key), type="category"),
+        "yaxis": _axis(MONITOR.label, tickformat=".3f"),
+        "showlegend": False,
+    }
     return _figure([single, mean], 300, layout)
 
 
@@ -130,7 +134,10 @@ def learning_curves(rows: Sequence[Row]) -> Figure:
             "hovertemplate": escape(run) + "<br>step %{x}: %{y:.4f}<extra></extra>",
         })  # fmt: skip
     steps = _axis("step" if every == 1 else f"step (1 of {every} validations is drawn)", anchor="y2")
-    score, loss = _axis(MONITOR.label, domain=[0.54, 1]), _axis("validation loss [nat]", domain=[0, 0.46])
+    score, loss = (
+        _axis(MONITOR.label, domain=[0.54, 1], tickformat=".3f"),
+        _axis("validation loss [nat]", domain=[0, 0.46]),
+    )
     return _figure(traces, 560, {"xaxis": steps, "yaxis": score, "yaxis2": loss, "showlegend": False})
 
 
