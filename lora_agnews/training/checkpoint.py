@@ -1,11 +1,7 @@
 """Checkpoints: written atomically where an exact resume is possible, and checked when they are read."""
 
-import os
-import shutil
 import signal
 import threading
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +17,7 @@ from lora_agnews.errors import UserError
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.results.record import METRICS_FILE
 from lora_agnews.terminal import console
+from lora_agnews.training.checkpoint_file import is_intact, link_or_copy
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 DIFFERENCES = {
@@ -123,7 +120,7 @@ class Checkpoints(Checkpoint):
             logger.save()
         last = self.folder / LAST
         if last.exists() and trainer.is_global_zero:
-            _link_or_copy(last, self.folder / PREVIOUS)
+            link_or_copy(last, self.folder / PREVIOUS)
         self._save(trainer, LAST)
         self.saved_at = trainer.global_step
         if self.stopping:
@@ -188,17 +185,6 @@ def _set_random_state(states: Any, trainer: L.Trainer) -> None:
             torch.cuda.set_rng_state(states[rank]["cuda"], device)
 
 
-def _link_or_copy(source: Path, target: Path) -> None:
-    """Give `target` the content of `source`, atomically. It is copied where the file system has no hard links."""
-    unfinished = target.with_name(f".{target.name}")
-    unfinished.unlink(missing_ok=True)
-    try:
-        os.link(source, unfinished)
-    except OSError:
-        shutil.copyfile(source, unfinished)
-    unfinished.replace(target)
-
-
 def run_identity(config: TrainConfig, data: AGNewsDataModule, weights: str) -> dict[str, str]:
     """Return what must be the same for a checkpoint to be resumed; see DIFFERENCES."""
     values = config.to_dict()
@@ -211,16 +197,6 @@ def seconds_before(checkpoint: dict[str, Any]) -> float:
     """Return the wall time of a run until a checkpoint, in all its processes. Version 0.1 stored only the training."""
     stopwatch = checkpoint.get("callbacks", {}).get("Stopwatch", {})
     return float(stopwatch.get("total", stopwatch.get("seconds", 0.0)))
-
-
-def is_intact(path: Path) -> bool:
-    """Whether the checksums of a checkpoint match. It is a zip archive, in which PyTorch compresses nothing."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
-            return stored and archive.testzip() is None
-    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError):
-        return False
 
 
 def best_checkpoint(folder: Path) -> Path:

@@ -21,6 +21,7 @@ from lora_agnews.training.callbacks import (
     ValidationSchedule,
 )
 from lora_agnews.training.checkpoint import Checkpoints
+from lora_agnews.training.checkpoint_file import SyncedCheckpointIO
 from lora_agnews.training.progress_bar import ProgressBar
 
 LOG_POINTS_PER_EPOCH, MAX_STEPS_BETWEEN_LOGS = 50, 50
@@ -70,6 +71,7 @@ def build_trainer(
         enable_model_summary=False,
         default_root_dir=run_dir,
     )
+    trainer.strategy.checkpoint_io = SyncedCheckpointIO()
     if trainer.world_size != config.devices:
         raise RuntimeError(
             f"trainer.devices={config.devices}, but this run has {trainer.world_size} process(es). In a Slurm job, "

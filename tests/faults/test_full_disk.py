@@ -8,7 +8,7 @@ import pytest
 
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.results.record import RunResult
-from tests.commands import run_python
+from tests.commands import SHORT, run_python
 from tests.faults.processes import in_child
 from tests.faults.test_kill_points import outcome
 from tests.resuming import train
@@ -66,3 +66,22 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_created(line: li
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "has 8 MB left, and a run takes up to 64 MB; choose another" in done.stderr
     assert list(disk.iterdir()) == []
+
+
+@pytest.mark.parametrize("temporary", ["full", "missing"])
+def test_a_run_and_its_uses_need_no_temporary_directory(temporary: str, disk: Path, tmp_path: Path) -> None:
+    """TMPDIR is full, or does not exist. W&B is offline, because it writes there, too."""
+    if temporary == "full":
+        (disk / "fill").write_bytes(b"\0" * (SIZE - 4096))
+    environment = {"TMPDIR": str(disk if temporary == "full" else tmp_path / "nowhere")}
+    (tmp_path / "news.txt").write_text("Oil prices rise\n")
+    run_dir = tmp_path / "run"
+    commands = [
+        ["train.py", *SHORT, "logger.wandb=offline", f"hydra.run.dir={run_dir}"],
+        ["-m", "lora_agnews", "evaluate", str(run_dir)],
+        ["-m", "lora_agnews", "predict", str(run_dir), str(tmp_path / "news.txt"), "-o", str(tmp_path / "out.csv")],
+        ["-m", "lora_agnews", "export", str(run_dir), "-o", str(tmp_path / "exported")],
+    ]
+    for command in commands:
+        done = run_python(*command, **environment)
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr[-2000:]
