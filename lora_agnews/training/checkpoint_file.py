@@ -16,10 +16,10 @@ class SyncedCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint where it belongs and waits until it is on the disk. Lightning writes it in TMPDIR first."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint. Raises: OSError, if it can't be written."""
+        """Write a new file, through no link. Raises: OSError, if it exists or can't be written."""
         content = io.BytesIO()
         torch.save(checkpoint, content)
-        with Path(path).open("wb") as stream:
+        with Path(path).open("xb") as stream:
             stream.write(content.getbuffer())
             stream.flush()
             os.fsync(stream.fileno())

@@ -43,6 +43,14 @@ def test_a_checkpoint_needs_no_temporary_directory(tmp_path: Path, monkeypatch: 
     assert [path.name for path in tmp_path.iterdir()] == ["a.ckpt"]
 
 
+def test_a_checkpoint_is_written_through_no_link(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("keep")
+    (tmp_path / ".last.ckpt").symlink_to(tmp_path / "mine")
+    with pytest.raises(FileExistsError):
+        SyncedCheckpointIO().save_checkpoint({}, tmp_path / ".last.ckpt")
+    assert (tmp_path / "mine").read_text() == "keep"
+
+
 def test_a_file_system_without_hard_links_gets_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError("not supported")
