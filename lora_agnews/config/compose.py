@@ -61,7 +61,7 @@ def to_config(values: DictConfig, overrides: Sequence[str] = ()) -> TrainConfig:
 
 
 def compose_config(overrides: Sequence[str], multirun: bool = False) -> TrainConfig:
-    """Compose the configuration of the first run that the overrides of train.py ask for, and check all the others.
+    """Compose the configuration of the first run that the overrides of train.py ask for, and try each other value.
 
     Raises: UserError, for the first override that is unknown, conflicting, of a wrong type or out of range.
     """

@@ -100,12 +100,12 @@ class DataConfig:
     test_file: str | None = rule("the same for the test split; null: no test split")
     max_length: int = rule("tokens per text, <s> and </s> included; longer texts are truncated", low=4, high=8192)
     val_fraction: float = rule("share of the training rows that is held out for validation, by class", above=0, below=1)
-    batch_size: int = rule("training rows per step, summed over all devices", low=1, high=65536)
+    batch_size: int = rule("training rows per batch, summed over all devices", low=1, high=65536)
     eval_batch_size: int = rule("rows per step in validation and test", low=1, high=65536)
     bucket: int = rule(
         "number of batches that are sorted by length together; 0: random batches without sorting", low=0, high=100_000
     )
-    cache_dir: str | None = rule("directory where token ids are kept for later runs; null: ~/.cache/lora_agnews")
+    cache_dir: str | None = rule("cache of token ids and prefixes for later runs; null: ~/.cache/lora_agnews")
 
 
 @dataclass
@@ -118,7 +118,7 @@ class OptimConfig:
     weight_decay: float = rule("weight decay of every trained parameter", low=0, high=1)
     schedule: str = rule("learning rate after the warm-up: constant, or falling to zero", choices=Schedule)
     warmup_fraction: float = rule("share of all steps in which the learning rate rises from 0", low=0, below=1)
-    label_smoothing: float = rule("probability that is spread over the wrong classes in the loss", low=0, below=1)
+    label_smoothing: float = rule("probability that is spread over all classes in the loss", low=0, below=1)
 
 
 @dataclass
@@ -132,7 +132,7 @@ class TrainerConfig:
     devices: int = rule("number of devices of one run; they share the rows of each batch", low=1, high=64)
     strategy: str = rule("strategy for several devices", choices=("auto", "ddp"))
     gradient_clip: float = rule("largest norm of the gradient; 0: no clipping", low=0)
-    accumulate: int = rule("batches whose gradients are added up for one optimizer step", low=1, high=65536)
+    accumulate: int = rule("batches whose gradients are averaged for one optimizer step", low=1, high=65536)
     early_stopping_patience: int = rule("validations without improvement before the run stops; 0: never", low=0)
     val_check_interval: float = rule("share of an epoch between two validations", above=0, high=1)
     compile: bool = rule("torch.compile the model; meant for GPUs, slower on a CPU")
@@ -170,8 +170,8 @@ class TrainConfig:
     logger: LoggerConfig = rule("where metrics go")
     budget: BudgetConfig = rule("the limit")
     test: str = rule(
-        "rows of a sweep's leaderboard that are tested at its end: the best by validation, also those tied with it, "
-        "all or none; no effect on a single run, which is always tested",
+        "rows of a sweep's leaderboard that are tested: the best by validation, also those tied with it, all or "
+        "none; no effect on a single run, which is always tested",
         choices=SweepTest,
         as_before="all",
     )

@@ -101,7 +101,7 @@ class States:
 
 
 def cached_layers(folder: Path, num_rows: int) -> list[int]:
-    """Return the first layers whose states are complete in a folder of several, in increasing order."""
+    """Return each layer N whose folder layer-N has all of its parts, in increasing order."""
     parts = -(-num_rows // ROWS_PER_PART)
     names = (re.fullmatch(r"layer-(\d+)", path.name) for path in folder.glob("layer-*"))
     layers = [int(name[1]) for name in names if name]

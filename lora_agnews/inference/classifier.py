@@ -1,4 +1,4 @@
-"""A finished run as a classifier: texts in, probabilities out. The run directory is all it needs."""
+"""A finished run as a classifier: texts in, probabilities out. It needs the run directory and the base model."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -71,8 +71,8 @@ def predict(
 ) -> None:
     """Classify the texts of a file and write a submission.
 
-    The output is a CSV with the header ID,Label. IDs count from 0 in the order of the file, labels are 0 to 3. Files of
-    any size and texts of any length are accepted. OUT.csv appears when it is complete.
+    The output is a CSV with the header ID,Label. IDs count from 0 in the order of the file, labels are 0 to 3. Files
+    may have any number of rows. OUT.csv appears when it is complete.
     """
     with exit_cleanly():
         from lora_agnews.inference.submission import predict_file

@@ -64,7 +64,7 @@ def adapter_ranks(architecture: Architecture, lora: LoraSpec) -> dict[str, int]:
 
     A target matches the end of a layer's name; of two matching targets the longer one counts. `layers` selects among
     the encoder's layers. `HEADS` says which layers of the head may get an adapter.
-    Raises: UserError, for a target that adapts nothing, a layer that does not exist, or a rank that `init` can't have.
+    Raises: UserError, for a target without a match, a layer that does not exist, or a rank that `init` can't have.
     """
     ranks = _target_ranks(architecture, lora)
     head, rule = architecture.head, lora.head_rule

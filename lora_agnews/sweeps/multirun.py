@@ -45,7 +45,7 @@ class MultirunCallback(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Name each run after what varies and a hash of all values, so that the same command finds it again.
 
-        A sweep that would mix runs of different rows or configurations is refused here, before its first run.
+        A sweep is refused here if the rows of a run there have changed, or if two points share a directory.
         """
         with exit_on_error():
             self._start(config)

@@ -133,7 +133,7 @@ class Checkpoints(Checkpoint):
             trainer.save_checkpoint(unfinished)
             if trainer.is_global_zero:
                 unfinished.replace(self.folder / name)
-        finally:  # what was written before the disk was full is the space that the record needs
+        finally:  # on a full disk this makes room for the record
             if trainer.is_global_zero:
                 unfinished.unlink(missing_ok=True)
         trainer.strategy.barrier(name)

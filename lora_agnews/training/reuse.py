@@ -17,7 +17,7 @@ def check_configuration(run_dir: Path, found: RunResult, config: TrainConfig) ->
 
 
 def check_rows(folder: Path) -> None:
-    """Raises: UserError, if the rows of a run that a sweep would use again have changed since."""
+    """Raises: UserError, if the rows of any run in the folder have changed since that run."""
     known: dict[tuple[str | None, ...], dict[str, str | None]] = {}
     for record in sorted(folder.rglob(RESULT_FILE)):
         result = RunResult.load_even_damaged(record.parent)

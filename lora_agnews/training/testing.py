@@ -44,7 +44,7 @@ def _add_test(run_dir: Path, result: RunResult) -> None:
     parts = prepare(config, encoder)
     identity = run_identity(config, parts.data, weights_id(encoder))
     read_checkpoint(run_dir / "checkpoints" / BEST, identity)
-    # A row with test metrics is left of a test that was stopped.
+    # A row with test metrics is from a test that was stopped.
     with (run_dir / METRICS_FILE).open(newline="", encoding="utf-8") as stream:
         steps = [int(row["step"]) for row in csv.DictReader(stream) if not row.get(TEST)]
     with open_tracking(run_dir, config.logger, result.config, len(steps)) as tracking:
@@ -68,5 +68,5 @@ def _add_test(run_dir: Path, result: RunResult) -> None:
 
 
 def _prune_nothing(step: int, score: float) -> bool:
-    """Stand for what could prune a run of a study: Lightning warns of callbacks that only the checkpoint has."""
+    """Replace the pruner of a study: Lightning warns if the trainer lacks a callback of the checkpoint."""
     return False
