@@ -1,0 +1,61 @@
+"""Records of measured runs: kept without the machine's paths, and read again for the tables of docs/results.md.
+
+    python -m benchmarks.records runs/prefix-tiny    # keep every run of a folder in benchmarks/records/prefix-tiny
+
+A kept run is a folder with result.json and val_predictions.npy, so `python -m lora_agnews compare
+benchmarks/records/prefix-tiny` ranks them. Fingerprints identify the rows; files have their names only.
+"""
+
+import argparse
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from lora_agnews.results.predictions import PREDICTIONS_FILE
+from lora_agnews.results.ranking import find_runs, rank
+from lora_agnews.results.record import RESULT_FILE
+from lora_agnews.results.row import Row
+
+RECORDS = Path(__file__).parent / "records"
+ABSOLUTE = re.compile(r"(?<![\w./~-])/(?:[^/\s]+/)*(?=[^/\s])")  # the folders of an absolute path
+
+
+def keep(runs: Path, folder: Path) -> int:
+    """Copy the records of the runs in `runs` to `folder`, replace what was there, and return their number."""
+    found = find_runs([runs])
+    shutil.rmtree(folder, ignore_errors=True)
+    for run_dir, result in found:
+        kept = folder / run_dir.name
+        kept.mkdir(parents=True)
+        record = without_folders(json.loads((run_dir / RESULT_FILE).read_text(encoding="utf-8")))
+        (kept / RESULT_FILE).write_text(json.dumps(record | {"status": str(result.status)}, indent=1) + "\n")
+        if (run_dir / PREDICTIONS_FILE).exists():
+            shutil.copy(run_dir / PREDICTIONS_FILE, kept)
+    return len(found)
+
+
+def without_folders(value: Any) -> Any:
+    """Return a value of JSON whose absolute paths are names only."""
+    if isinstance(value, dict):
+        return {key: without_folders(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [without_folders(each) for each in value]
+    return ABSOLUTE.sub("", value) if isinstance(value, str) else value
+
+
+def load(name: str) -> list[Row]:
+    """Return the rows of benchmarks/records/NAME, the best validation first."""
+    return rank(find_runs([RECORDS / name]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path, help="folders of runs")
+    for runs in parser.parse_args().folders:
+        print(f"{keep(runs, RECORDS / runs.name)} runs kept in {(RECORDS / runs.name).relative_to(Path.cwd())}")
+
+
+if __name__ == "__main__":
+    main()
