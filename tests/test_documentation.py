@@ -18,7 +18,7 @@ from lora_agnews.__main__ import app
 from lora_agnews.config.command_line import check_command_line
 from lora_agnews.config.compose import compose_study
 from lora_agnews.config.keys import STUDIES
-from lora_agnews.config.schema import StudyConfig
+from lora_agnews.config.study import StudyConfig
 from lora_agnews.sweeps.space import parse_space
 from tests.commands import ROOT
 

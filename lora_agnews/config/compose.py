@@ -20,7 +20,8 @@ from lora_agnews.config.keys import CONF, STUDIES, STUDY_RULES
 from lora_agnews.config.messages import describe_syntax_error, suggest, to_user_error
 from lora_agnews.config.overrides import overrides_to_try, parse_overrides
 from lora_agnews.config.rules import config_keys
-from lora_agnews.config.schema import StudyConfig, TrainConfig
+from lora_agnews.config.schema import TrainConfig
+from lora_agnews.config.study import StudyConfig
 from lora_agnews.errors import UserError
 
 MAX_CONFIG_CHARACTERS, MAX_CONFIG_DEPTH = 1 << 20, 20

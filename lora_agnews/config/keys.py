@@ -6,7 +6,8 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from lora_agnews.config.rules import config_keys
-from lora_agnews.config.schema import StudyConfig, TrainConfig
+from lora_agnews.config.schema import TrainConfig
+from lora_agnews.config.study import StudyConfig
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 RULES = {key: spec for key, spec, _ in config_keys(TrainConfig)}

@@ -1,4 +1,4 @@
-"""Type, meaning and allowed values of every key. The values live in conf/, so no field has a default."""
+"""Type, meaning and allowed values of every key of a run. The values live in conf/, so no field has a default."""
 
 import copy
 import dataclasses
@@ -9,18 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lora_agnews.budget import HARD_LIMIT, MAX_RANK
-from lora_agnews.config.choices import (
-    Head,
-    Optimizer,
-    Precision,
-    Prefix,
-    Pruner,
-    Sampler,
-    Schedule,
-    SweepTest,
-    WandbMode,
-)
-from lora_agnews.config.rules import CHECKED_TYPES, check_value, config_keys, is_name, rule
+from lora_agnews.config.choices import Head, Optimizer, Precision, Prefix, Schedule, SweepTest, WandbMode
+from lora_agnews.config.rules import check_value, config_keys, is_name, rule
 from lora_agnews.errors import UserError
 
 ALL_LINEAR = "all-linear"
@@ -100,6 +90,17 @@ class DataConfig:
     test_file: str | None = rule("the same for the test split; null: no test split")
     max_length: int = rule("tokens per text, <s> and </s> included; longer texts are truncated", low=4, high=8192)
     val_fraction: float = rule("share of the training rows that is held out for validation, by class", above=0, below=1)
+    train_rows: int | None = rule(
+        "number of training rows, drawn at random with the share of each class; null: all that are not held out",
+        low=4,
+        as_before=None,
+    )
+    split_seed: int | None = rule(
+        "seed that draws the validation rows and train_rows; null: the seed of the run",
+        low=0,
+        high=2**32 - 1,
+        as_before=None,
+    )
     batch_size: int = rule("training rows per batch, summed over all devices", low=1, high=65536)
     eval_batch_size: int = rule("rows per step in validation and test", low=1, high=65536)
     bucket: int = rule(
@@ -211,38 +212,3 @@ def config_hash(config: dict[str, Any]) -> str:
         if name in values and values[name] == spec.metadata["as_before"]:
             del values[name]
     return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:12]
-
-
-@dataclass
-class StudyConfig:
-    """A study: the points that `sampler` takes from `space`, each once per seed, on top of `overrides`."""
-
-    name: str = rule("name of the study")
-    overrides: list[str] = rule("overrides of train.py that hold for every point")
-    space: dict[str, Any] = rule("for each key a list of values, {choices: ...} or {low: ..., high: ...}")
-    seeds: list[int] = rule("seeds of each point")
-    sampler: str = rule("grid: every point; random: random points; tpe: points near good ones", choices=Sampler)
-    trials: int | None = rule("points to run, each with every seed; null: all of a grid", low=1, high=100_000)
-    pruner: str = rule("stops a point whose first seed falls behind other points at the same step", choices=Pruner)
-    minimize_parameters: bool = rule("minimise the trained parameters as a second objective (Pareto front)")
-    workers: int = rule("processes on this machine", low=1, high=256)
-    storage: str | None = rule(
-        "what several machines share: an Optuna URL such as postgresql+psycopg://, or journal:FILE on a file system "
-        "such as NFS; null: an SQLite file in dir"
-    )
-    dir: str | None = rule("directory of the study and its runs; null: runs/study-NAME")
-
-    def __post_init__(self) -> None:
-        for spec in dataclasses.fields(self):
-            value = getattr(self, spec.name)
-            if spec.type in CHECKED_TYPES:
-                check_value(spec.name, spec, value)
-        if not self.space or not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise UserError(f"study {self.name}: needs a key in space, and one seed or more, none of them twice")
-        if self.sampler != Sampler.GRID and not self.trials:
-            raise UserError(f"trials=null: sampler={self.sampler} needs a number of points; add trials=NUMBER")
-        if self.minimize_parameters and self.pruner != Pruner.NONE:
-            raise UserError(
-                f"pruner={self.pruner} with minimize_parameters=true: a point behind in accuracy may be ahead in size; "
-                "use pruner=none"
-            )

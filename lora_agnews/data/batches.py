@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from lora_agnews.data.states import States
+from lora_agnews.data.states import States, StatesOfSome
 from lora_agnews.data.tokens import Tokens
 
 Batch = dict[str, Tensor]  # input_ids (B, T), labels (B,), attention_mask (B, T) if a row is padded, rows (B,): int64
@@ -71,7 +71,7 @@ def collate(
     pad: int,
     share: tuple[int, int] = (0, 1),
     numbered: bool = False,
-    states: States | None = None,
+    states: States | StatesOfSome | None = None,
 ) -> Batch:
     """Gather rows into a batch, padded on the right to the longest of them. A `numbered` one also has `rows`.
 

@@ -14,15 +14,16 @@ from transformers import PreTrainedTokenizerBase
 from lora_agnews.data.batches import BucketSampler, Loader, collate, evaluation_batches
 from lora_agnews.data.cache import default_cache
 from lora_agnews.data.source import Rows, fingerprints, load_rows
-from lora_agnews.data.split import Overlap, overlap, stratified_split
-from lora_agnews.data.states import States
+from lora_agnews.data.split import Overlap, overlap, stratified_part, stratified_split
+from lora_agnews.data.states import States, StatesOfSome
 from lora_agnews.data.tokens import Tokens, load_tokens
 
 
 class AGNewsDataModule(L.LightningDataModule):
     """Batches for training, validation (a seeded, stratified share of the training rows) and test.
 
-    After `setup`, `train_rows` and `val_rows` index `train`, and `test` is None if there is no test file.
+    After `setup`, `train_rows` and `val_rows` index `train`, and `test` is None if there is no test file. `num_rows`
+    selects some of the training rows; the validation rows stay the same.
     """
 
     def __init__(
@@ -33,6 +34,8 @@ class AGNewsDataModule(L.LightningDataModule):
         test_file: str | None,
         max_length: int,
         val_fraction: float,
+        train_rows: int | None,
+        split_seed: int | None,
         batch_size: int,
         eval_batch_size: int,
         bucket: int,
@@ -42,11 +45,12 @@ class AGNewsDataModule(L.LightningDataModule):
         super().__init__()
         self.tokenizer, self.max_length = tokenizer, max_length
         self.files = (source, train_file, test_file)
-        self.val_fraction, self.seed = val_fraction, seed
+        self.val_fraction, self.num_rows, self.seed = val_fraction, train_rows, seed
+        self.split_seed = seed if split_seed is None else split_seed
         self.batch_size, self.eval_batch_size, self.bucket = batch_size, eval_batch_size, bucket
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache()
         self.train: Rows | None = None
-        self.states: dict[str, States] = {}  # of "train" and "test", with model.prefix=cached
+        self.states: dict[str, States | StatesOfSome] = {}  # of "train" and "test", with model.prefix=cached
 
     def setup(self, stage: str | None = None) -> None:
         """Read, split and tokenise the rows on the first call. Later calls do nothing."""
@@ -54,7 +58,10 @@ class AGNewsDataModule(L.LightningDataModule):
             return
         self.train, self.test = load_rows(*self.files)
         self.fingerprints = fingerprints(self.train, self.test)
-        self.train_rows, self.val_rows = stratified_split(self.train.labels, self.val_fraction, self.seed)
+        labels = self.train.labels
+        self.train_rows, self.val_rows = stratified_split(labels, self.val_fraction, self.split_seed)
+        if self.num_rows:
+            self.train_rows = stratified_part(labels, self.train_rows, self.num_rows, self.split_seed)
         self.overlap: Overlap = overlap(self.train, self.train_rows, self.val_rows, self.test)
         self.tokens = load_tokens(self.train.texts, self.tokenizer, self.max_length, self.cache_dir)
         if self.test:
@@ -86,9 +93,16 @@ class AGNewsDataModule(L.LightningDataModule):
             found.update(np.ascontiguousarray(array).data)
         return found.hexdigest()
 
-    def all_tokens(self) -> dict[str, Tokens]:
-        """Return the tokens of the training file (validation included) and of the test file, if there is one."""
-        return {"train": self.tokens} | ({"test": self.test_tokens} if self.test else {})
+    def used_tokens(self) -> dict[str, Tokens]:
+        """Return the tokens of the training and validation rows together, and of the test rows, if there are any."""
+        return {"train": self.tokens.select(self._used_rows())} | ({"test": self.test_tokens} if self.test else {})
+
+    def use_states(self, states: dict[str, States]) -> None:
+        """Let batches have these states of `used_tokens` instead of token ids."""
+        self.states = states | {"train": StatesOfSome(states["train"], self._used_rows(), len(self.tokens))}
+
+    def _used_rows(self) -> np.ndarray:
+        return np.union1d(self.train_rows, self.val_rows)
 
     def train_dataloader(self) -> Loader:
         lengths = self.tokens.lengths[self.train_rows]
@@ -117,7 +131,7 @@ class AGNewsDataModule(L.LightningDataModule):
         assert source is not None
         collate_rows = partial(
             collate,
-            tokens=self.all_tokens()[split],
+            tokens=self.tokens if split == "train" else self.test_tokens,
             labels=np.asarray(source.labels),
             pad=self.tokenizer.pad_token_id,
             states=self.states.get(split),

@@ -40,6 +40,28 @@ def stratified_split(labels: list[int], val_fraction: float, seed: int) -> tuple
     return np.setdiff1d(np.arange(len(every)), chosen), chosen
 
 
+def stratified_part(labels: list[int], rows: np.ndarray, number: int, seed: int) -> np.ndarray:
+    """Return `number` of the given rows, sorted, with the share of each class.
+
+    A smaller number gives a part of what a larger one gives.
+
+    Raises: UserError, if there are not so many rows, or if a class would have none.
+    """
+    if number > len(rows):
+        raise UserError(
+            f"data.train_rows={number}: there are only {len(rows):,} training rows; use null for all of them"
+        )
+    shuffled = np.random.default_rng(seed).permutation(rows)
+    classes = np.asarray(labels)[shuffled]
+    place = np.empty(len(rows))  # between 0 and 1, evenly spaced within each class
+    for label, name in enumerate(LABELS):
+        members = np.flatnonzero(classes == label)
+        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+        if not number * len(members) >= len(rows) / 2:
+            raise UserError(f"data.train_rows={number} leaves no row of class {name}; use a larger number")
+    return np.sort(shuffled[np.argsort(place, kind="stable")[:number]])
+
+
 def overlap(train: Rows, train_rows: np.ndarray, val_rows: np.ndarray, test: Rows | None) -> Overlap:
     """Count duplicate texts, ignoring white space, by the SHA-256 of their words."""
     digests = [_digest(text) for text in train.texts]

@@ -100,6 +100,19 @@ class States:
         made.replace(self.folder / _name(number, part))
 
 
+class StatesOfSome:
+    """States of some rows, which are asked for by their numbers among all rows."""
+
+    def __init__(self, states: States, rows: np.ndarray, num_rows: int) -> None:
+        """`states` are those of `rows`, the numbers of some of `num_rows` rows."""
+        self.states, self.width = states, states.width
+        self.place, self.vectors = np.full(num_rows, -1), np.zeros(num_rows, np.int64)
+        self.place[rows], self.vectors[rows] = np.arange(len(rows)), states.vectors
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.states[int(self.place[row])]
+
+
 def cached_layers(folder: Path, num_rows: int) -> list[int]:
     """Return each layer N whose folder layer-N has all of its parts, in increasing order."""
     parts = -(-num_rows // ROWS_PER_PART)

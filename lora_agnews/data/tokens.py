@@ -33,6 +33,13 @@ class Tokens:
         """Return a hash of the tokens of all rows."""
         return _checksum(self.flat, self.offsets)
 
+    def select(self, rows: np.ndarray) -> "Tokens":
+        """Return the tokens of these rows, which are sorted. Nothing is copied if they are all rows."""
+        if len(rows) == len(self):
+            return self
+        parts = [self.flat[self.offsets[row] : self.offsets[row + 1]] for row in rows]
+        return Tokens(np.concatenate(parts), np.concatenate([[0], np.cumsum(self.lengths[rows])]))
+
     @property
     def lengths(self) -> np.ndarray:
         return np.diff(self.offsets)

@@ -4,7 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from lora_agnews.config.schema import StudyConfig
+from lora_agnews.config.study import StudyConfig
 from lora_agnews.errors import UserError
 from lora_agnews.results.report import write_report
 from lora_agnews.sweeps.progress import SweepProgress, conclude

@@ -23,7 +23,8 @@ from lora_agnews.config.choices import Pruner, Sampler, SweepTest
 from lora_agnews.config.compose import compose_config
 from lora_agnews.config.points import name_run
 from lora_agnews.config.rules import to_override
-from lora_agnews.config.schema import StudyConfig, TrainConfig
+from lora_agnews.config.schema import TrainConfig
+from lora_agnews.config.study import StudyConfig
 from lora_agnews.errors import RunLocked, RunPruned, UserError
 from lora_agnews.model.plan import plan, predict
 from lora_agnews.results.monitor import MONITOR

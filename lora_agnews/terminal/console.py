@@ -38,7 +38,9 @@ def short_path(path: Path) -> Path:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in words, such as "40 s" or "3 min"."""
+    """Return a duration in words, such as "40 s", "3 min" or "2.5 hours"."""
+    if seconds > 90 * 60:
+        return f"{seconds / 3600:.1f} hours"
     return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from lora_agnews.budget import Budget
 from lora_agnews.config.rules import to_override
-from lora_agnews.config.schema import StudyConfig
+from lora_agnews.config.study import StudyConfig
 from lora_agnews.labels import LABELS
 from lora_agnews.results.cost import cost_of
 from lora_agnews.results.estimates import Estimate, Evaluation

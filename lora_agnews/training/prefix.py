@@ -37,8 +37,9 @@ class CachedPrefix:
         conditions of `PrefixCache.complete`.
         """
         cache = PrefixCache(self.encoder, self.shape, data, trainer.strategy.root_device, str(trainer.precision))
-        data.states = {split: cache.states(tokens, self.end) for split, tokens in data.all_tokens().items()}
-        seconds = cache.complete(list(data.states.values()), self.end)
+        states = {split: cache.states(tokens, self.end) for split, tokens in data.used_tokens().items()}
+        seconds = cache.complete(list(states.values()), self.end)
+        data.use_states(states)
         keep_layers(model, self.shape, self.end, self.shape.num_layers)
         return seconds
 

@@ -22,6 +22,7 @@ from lora_agnews.training.callbacks import (
 )
 from lora_agnews.training.checkpoint import Checkpoints
 from lora_agnews.training.checkpoint_file import SyncedCheckpointIO
+from lora_agnews.training.estimate import DurationEstimate
 from lora_agnews.training.progress_bar import ProgressBar
 
 LOG_POINTS_PER_EPOCH, MAX_STEPS_BETWEEN_LOGS = 50, 50
@@ -46,7 +47,7 @@ def build_trainer(
     callbacks: list[L.Callback] = [stopwatch, SkippedSteps(), ValidationSchedule(between)]
     callbacks.append(Checkpoints(run_dir / "checkpoints", config.checkpoint_every, identity))
     callbacks += [PruningCallback(should_prune)] if should_prune else []
-    callbacks.append(ProgressBar())
+    callbacks += [DurationEstimate(), ProgressBar()]
     if config.early_stopping_patience:
         patience = config.early_stopping_patience
         # False: check after every validation. Lightning would check once per epoch if every batch is validated.

@@ -1,12 +1,9 @@
 """Values of a run that depend on each other, its plain form and its hash."""
 
-import pytest
-
 from lora_agnews.budget import HARD_LIMIT, MAX_RANK
-from lora_agnews.config.compose import compose_config, compose_study
+from lora_agnews.config.compose import compose_config
 from lora_agnews.config.keys import RULES
 from lora_agnews.config.schema import config_hash
-from lora_agnews.errors import UserError
 
 
 def test_a_training_file_sets_the_source() -> None:
@@ -35,9 +32,3 @@ def test_the_hash_identifies_everything_but_the_logger() -> None:
 def test_the_rules_are_those_of_the_budget() -> None:
     assert RULES["budget.max_trainable"].metadata["high"] == HARD_LIMIT == 1_000_000
     assert RULES["model.lora.r"].metadata["high"] == MAX_RANK
-
-
-def test_a_study_of_random_points_needs_their_number() -> None:
-    with pytest.raises(UserError, match="trials=null: sampler=random"):
-        compose_study(["study=smoke", "sampler=random"])
-    assert compose_study(["study=smoke", "sampler=random", "trials=3"]).trials == 3

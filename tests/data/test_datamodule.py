@@ -31,7 +31,7 @@ def make_data(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> MakeData:
         rows = [["text", "label"], *([news(split, number), number % 4] for number in range(size))]
         (tmp_path / f"{split}.csv").write_bytes(written_csv(rows, ","))
 
-    def make(test: bool = True, seed: int = 0) -> AGNewsDataModule:
+    def make(test: bool = True, seed: int = 0, **split: int | None) -> AGNewsDataModule:
         data = AGNewsDataModule(
             tokenizer,
             source="files",
@@ -39,6 +39,7 @@ def make_data(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> MakeData:
             test_file=str(tmp_path / "test.csv") if test else None,
             max_length=32,
             val_fraction=0.1,
+            **({"train_rows": None, "split_seed": None} | split),
             batch_size=16,
             eval_batch_size=6,
             bucket=2,
@@ -98,6 +99,24 @@ def test_batches_of_validation_have_the_numbers_of_their_rows_in_the_training_fi
 def test_another_seed_validates_on_other_rows(make_data: MakeData) -> None:
     assert make_data(seed=0).val_rows.tolist() == make_data(seed=0).val_rows.tolist()
     assert make_data(seed=0).val_rows.tolist() != make_data(seed=1).val_rows.tolist()
+
+
+def test_with_a_split_seed_every_seed_validates_on_the_same_rows_in_another_order(make_data: MakeData) -> None:
+    first, other = (make_data(seed=seed, split_seed=5) for seed in (0, 1))
+    assert first.val_rows.tolist() == other.val_rows.tolist() == make_data(seed=5).val_rows.tolist()
+    orders = [next(iter(data.train_dataloader()))["input_ids"].tolist() for data in (first, other)]
+    assert orders[0] != orders[1]
+
+
+def test_fewer_training_rows_leave_validation_and_test_rows_as_they_are(make_data: MakeData) -> None:
+    data, every = make_data(train_rows=20), make_data()
+    assert data.describe()["train"] == 20
+    assert set(data.train_rows) < set(every.train_rows)
+    assert data.val_rows.tolist() == every.val_rows.tolist()
+    assert len(decoded_texts(data, data.train_dataloader())) == 20
+    assert data.describe()["test"] == NUM_TEST
+    assert data.describe()["fingerprints"] == every.describe()["fingerprints"], "they are those of the files"
+    assert data.fingerprint() != every.fingerprint()
 
 
 def test_a_run_without_a_test_file_has_no_test_rows(make_data: MakeData) -> None:

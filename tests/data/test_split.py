@@ -1,10 +1,12 @@
 """The validation split is disjoint, stratified and reproducible; duplicate texts are counted."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from lora_agnews.data.source import Rows
-from lora_agnews.data.split import Overlap, overlap, stratified_split
+from lora_agnews.data.split import Overlap, overlap, stratified_part, stratified_split
 from lora_agnews.errors import UserError
 from tests.messages import check_message
 
@@ -22,6 +24,27 @@ def test_the_split_is_a_function_of_the_seed() -> None:
     first, again, other = (stratified_split(labels, 0.1, seed)[1].tolist() for seed in (3, 3, 4))
     assert first == again
     assert first != other
+
+
+def test_a_part_has_the_share_of_each_class_and_contains_every_smaller_part() -> None:
+    labels = np.random.default_rng(0).permutation([0] * 100 + [1] * 50 + [2] * 30 + [3] * 20)
+    rows = np.arange(0, 200)
+    parts = [stratified_part(labels.tolist(), rows, number, seed=1) for number in (20, 40, 100, 200)]
+    assert [len(part) for part in parts] == [20, 40, 100, 200]
+    assert all(set(small) <= set(large) for small, large in itertools.pairwise(parts))
+    assert np.bincount(labels[parts[1]]).tolist() == pytest.approx([20, 10, 6, 4], abs=1)
+    assert parts[3].tolist() == rows.tolist()
+    assert parts[0].tolist() != stratified_part(labels.tolist(), rows, 20, seed=2).tolist()
+
+
+def test_a_part_that_is_too_large_or_lacks_a_class_is_refused_with_the_key() -> None:
+    labels = [0] * 40 + [1] * 40 + [2] * 40 + [3]
+    with pytest.raises(UserError) as caught:
+        stratified_part(labels, np.arange(121), 122, seed=0)
+    check_message(str(caught.value), ["data.train_rows=122", "only 121 training rows", "null"])
+    with pytest.raises(UserError) as caught:
+        stratified_part(labels, np.arange(121), 8, seed=0)
+    check_message(str(caught.value), ["data.train_rows=8", "Sci/Tech", "larger"])
 
 
 def test_duplicate_texts_are_counted_by_place() -> None:

@@ -44,6 +44,20 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     return found
 
 
+def test_only_the_rows_that_are_used_are_computed_and_the_run_equals_a_live_one(
+    config: TrainConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config.data.train_rows = 64
+    cached = train(tmp_path / "cached", config)
+    used = cached.data["train"] + cached.data["val"] + cached.data["test"]
+    assert f"of {used} rows" in " ".join(capfd.readouterr().err.split())
+    assert cached.data["train"] == 64
+    config.model.prefix = "live"
+    live = train(tmp_path / "live", config)
+    assert cached.metrics["val/loss"] == pytest.approx(live.metrics["val/loss"], rel=1e-2)
+    assert cached.metrics["train/loss"] == pytest.approx(live.metrics["train/loss"], rel=1e-2)
+
+
 def test_runs_share_one_computation_and_a_deeper_prefix_begins_with_it(
     config: TrainConfig, tmp_path: Path, loaded: list[tuple[int, int]], capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,90 @@
+"""How long the training will take on its device, said once after the first steps, with the ways to shorten it."""
+
+import time
+from typing import Any
+
+import lightning as L
+import torch
+
+from lora_agnews.config.choices import Precision
+from lora_agnews.terminal import console
+from lora_agnews.training.callbacks import finished_at
+
+BATCHES, SECONDS = 20, 30.0  # the estimate is made after so many batches or seconds
+LONG = 30 * 60  # seconds on a CPU from which on the message names the ways to shorten the training
+EVALUATED = 0.5  # time of a validation row, measured in training rows: it has no backward pass
+WIDE = 512  # hidden size from which on bfloat16 pays; see benchmarks/README.md, "Precision on a CPU"
+BF16_GAIN = 1.7  # at 768, with AVX512-BF16 or AMX
+BF16_UNITS = ("amx_bf16", "avx512_bf16", "bf16")  # as torch.cpu.get_capabilities() calls them
+
+
+class DurationEstimate(L.Callback):
+    """Says once how long the training will take."""
+
+    def __init__(self) -> None:
+        self.width = 0  # of the encoder
+        self.batches = -1  # the first one is not timed: memory is allocated, and kernels are chosen
+        self.seconds = self.began_at = 0.0
+        self.is_said = False
+
+    def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        self.width = task.model.config.hidden_size  # type: ignore[union-attr, assignment]
+        if (
+            trainer.strategy.root_device.type == "cpu"
+            and str(trainer.precision) == Precision.BF16
+            and not self._bf16_pays()
+        ):
+            why = "this encoder is too narrow for it" if has_bf16_units() else "this CPU emulates bfloat16"
+            console.note(f"trainer.precision=bf16-mixed is slower here than 32-true: {why}")
+
+    def on_train_batch_start(self, trainer: L.Trainer, task: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        if self.batches == 0:
+            self.began_at = finished_at(trainer.strategy.root_device)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.batches += 1
+        if self.is_said or self.batches < 1:
+            return
+        if self.batches < BATCHES and time.perf_counter() - self.began_at < SECONDS:
+            return
+        self.is_said = True
+        seconds = (finished_at(trainer.strategy.root_device) - self.began_at) / self.batches
+        self._say(seconds * batches_left(trainer), trainer)
+
+    def on_validation_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        self.seconds = finished_at(trainer.strategy.root_device)
+
+    def on_validation_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        self.began_at += time.perf_counter() - self.seconds
+
+    def _say(self, seconds: float, trainer: L.Trainer) -> None:
+        device = trainer.strategy.root_device.type
+        text = f"training will take about {console.duration(seconds)} on this {'CPU' if device == 'cpu' else 'device'}"
+        if device != "cpu" or seconds < LONG:
+            with console.best_effort():
+                console.print_line(text)
+            return
+        remedies = "experiment=laptop, data.train_rows=NUMBER, or a GPU"
+        if str(trainer.precision) == Precision.FP32 and self._bf16_pays():
+            remedies += f"; with trainer.precision=bf16-mixed it is about {BF16_GAIN} times as fast on this CPU"
+        console.note(f"{text}. To shorten it: {remedies}")
+
+    def _bf16_pays(self) -> bool:
+        return self.width >= WIDE and has_bf16_units()
+
+
+def has_bf16_units() -> bool:
+    """Whether this CPU multiplies bfloat16 numbers in hardware."""
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in BF16_UNITS)
+
+
+def batches_left(trainer: L.Trainer) -> float:
+    """Return the training batches that are left, and the validations in units of training batches."""
+    done = trainer.fit_loop.epoch_loop.batch_progress.total.ready
+    left = int(trainer.estimated_stepping_batches) * trainer.accumulate_grad_batches - done
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    validation = len(data.val_rows) / data.batch_size * EVALUATED
+    return float(left * (1 + validation / int(trainer.val_check_interval)))

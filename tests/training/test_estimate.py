@@ -1,0 +1,133 @@
+"""The estimated duration of a training, said after 20 batches or 30 seconds."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from lora_agnews.config.compose import compose_config
+from lora_agnews.training import estimate
+from lora_agnews.training.estimate import DurationEstimate, batches_left
+
+
+class Clock:
+    """Replaces `time`: it stands still until a test advances it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(estimate, "time", clock)
+    monkeypatch.setattr(estimate, "finished_at", lambda device: clock.now)
+    return clock
+
+
+def a_trainer(batches: int, done: int = 0, precision: str = "32-true", accumulate: int = 1, device: str = "cpu") -> Any:
+    progress = SimpleNamespace(total=SimpleNamespace(ready=done))
+    return SimpleNamespace(
+        strategy=SimpleNamespace(root_device=torch.device(device)),
+        precision=precision,
+        accumulate_grad_batches=accumulate,
+        estimated_stepping_batches=batches // accumulate,
+        fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress)),
+        datamodule=SimpleNamespace(val_rows=[0] * 320, batch_size=32),
+        val_check_interval=100,
+    )
+
+
+def task(width: int) -> Any:
+    return SimpleNamespace(model=SimpleNamespace(config=SimpleNamespace(hidden_size=width)))
+
+
+def train(trainer: Any, clock: Clock, seconds: float, batches: int, width: int = 768) -> None:
+    """Let the callback see batches that take `seconds` each."""
+    callback = DurationEstimate()
+    callback.on_train_start(trainer, task(width))
+    for number in range(batches):
+        callback.on_train_batch_start(trainer, task(width), {}, number)
+        clock.now += seconds * (10 if number == 0 else 1)
+        trainer.fit_loop.epoch_loop.batch_progress.total.ready += 1
+        callback.on_train_batch_end(trainer, task(width), None, {}, number)
+
+
+def capabilities(monkeypatch: pytest.MonkeyPatch, **found: bool) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
+
+
+def test_validations_count_half_as_much_as_training_rows() -> None:
+    assert batches_left(a_trainer(1000, done=200)) == 800 * (1 + 320 / 32 / 2 / 100)
+    assert batches_left(a_trainer(1000, done=200, accumulate=4)) == batches_left(a_trainer(1000, done=200))
+
+
+def test_the_first_batch_does_not_count_and_the_estimate_is_said_once(
+    clock: Clock, capfd: pytest.CaptureFixture[str]
+) -> None:
+    train(a_trainer(1021), clock, 1.0, 20)
+    assert capfd.readouterr().out == ""
+    train(a_trainer(1021), clock, 1.0, 60)
+    assert capfd.readouterr().out == "training will take about 18 min on this CPU\n"
+
+
+def test_a_slow_device_says_it_after_30_seconds(clock: Clock, capfd: pytest.CaptureFixture[str]) -> None:
+    train(a_trainer(103), clock, 16.0, 3)
+    assert capfd.readouterr().out == "training will take about 28 min on this CPU\n"
+
+
+@pytest.mark.parametrize(
+    ("units", "precision", "width", "advised"),
+    [
+        ({"avx512_bf16": True}, "32-true", 768, True),
+        ({"amx_bf16": True}, "32-true", 768, True),
+        ({"avx2": True, "amx_bf16": False}, "32-true", 768, False),
+        ({"amx_bf16": True}, "bf16-mixed", 768, False),
+        ({"avx512_bf16": True}, "32-true", 256, False),
+    ],
+)
+def test_a_long_training_names_the_ways_to_shorten_it(
+    clock: Clock,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    units: dict[str, bool],
+    precision: str,
+    width: int,
+    advised: bool,
+) -> None:
+    capabilities(monkeypatch, **units)
+    train(a_trainer(10_000, precision=precision), clock, 4.0, 30, width)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "note: training will take about 11.7 hours on this CPU" in err
+    assert "experiment=laptop, data.train_rows=NUMBER, or a GPU" in err
+    assert ("trainer.precision=bf16-mixed" in err) == advised
+
+
+def test_on_a_gpu_nothing_is_advised(clock: Clock, capfd: pytest.CaptureFixture[str]) -> None:
+    train(a_trainer(10_000, device="cuda"), clock, 4.0, 30)
+    out, err = capfd.readouterr()
+    assert out == "training will take about 11.7 hours on this device\n"
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("units", "width", "why"),
+    [({}, 768, "this CPU emulates bfloat16"), ({"avx512_bf16": True}, 256, "this encoder is too narrow")],
+)
+def test_bfloat16_that_does_not_pay_is_noted(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, units: dict[str, bool], width: int, why: str
+) -> None:
+    capabilities(monkeypatch, **units)
+    DurationEstimate().on_train_start(a_trainer(10, precision="bf16-mixed"), task(width))
+    assert f"trainer.precision=bf16-mixed is slower here than 32-true: {why}" in capfd.readouterr().err
+    DurationEstimate().on_train_start(a_trainer(10), task(width))
+    assert capfd.readouterr().err == ""
+
+
+def test_the_experiment_that_is_named_exists() -> None:
+    assert compose_config(["experiment=laptop"]).model.prefix == "cached"
