@@ -3,6 +3,14 @@
 from enum import StrEnum
 
 
+class MatmulPrecision(StrEnum):
+    """What torch.set_float32_matmul_precision accepts."""
+
+    HIGHEST = "highest"
+    HIGH = "high"
+    MEDIUM = "medium"
+
+
 class Head(StrEnum):
     """What is trained in the classification head; see `HEADS` in model/lora.py."""
 

@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from lora_agnews.budget import HARD_LIMIT, MAX_RANK
-from lora_agnews.config.choices import Head, Optimizer, Precision, Prefix, Schedule, SweepTest, WandbMode
+from lora_agnews.config.choices import (
+    Head,
+    MatmulPrecision,
+    Optimizer,
+    Precision,
+    Prefix,
+    Schedule,
+    SweepTest,
+    WandbMode,
+)
 from lora_agnews.config.rules import check_value, config_keys, is_name, rule
 from lora_agnews.errors import UserError
 
@@ -128,6 +137,12 @@ class TrainerConfig:
     max_steps: int | None = rule("stop after this many optimizer steps; null: no such limit", low=1)
     precision: str = rule(
         "arithmetic; 16-mixed needs an NVIDIA GPU: without one, the run says so and uses 32-true", choices=Precision
+    )
+    matmul_precision: str = rule(
+        "factors of products of float32 matrices, as torch.set_float32_matmul_precision calls them. highest: float32; "
+        "high: TF32; medium: bfloat16, if the device has units for it",
+        choices=MatmulPrecision,
+        as_before="highest",
     )
     accelerator: str = rule("device type", choices=("auto", "cpu", "gpu", "cuda", "mps"))
     devices: int = rule("number of devices of one run; they share the rows of each batch", low=1, high=64)

@@ -36,6 +36,7 @@ def rows_to_evaluate(run: Run, file: Path | None) -> Rows:
 
 def load_in_run_precision(run: Run) -> Model:
     """Load the model on the device and in the precision of the run or, with a note, on the CPU in float32."""
+    torch.set_float32_matmul_precision(run.config.trainer.matmul_precision)
     device, precision = run.result.environment["device"], run.result.environment["precision"]
     kind = device.partition(":")[0]
     here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

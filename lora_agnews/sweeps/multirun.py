@@ -38,7 +38,7 @@ def run_in_multirun(config: TrainConfig, run_dir: Path, sweep_dir: Path) -> floa
 
 
 class MultirunCallback(Callback):
-    """Configured in conf/train.yaml. Does nothing for a single run."""
+    """Configured in conf/hydra_settings.yaml. Does nothing for a single run."""
 
     progress: SweepProgress
 

@@ -6,15 +6,17 @@ from typing import Any
 import lightning as L
 import torch
 
-from lora_agnews.config.choices import Precision
+from lora_agnews.config.choices import MatmulPrecision, Precision
 from lora_agnews.terminal import console
 from lora_agnews.training.callbacks import finished_at
 
 BATCHES, SECONDS = 20, 30.0  # the estimate is made after so many batches or seconds
 LONG = 30 * 60  # seconds on a CPU from which on the message names the ways to shorten the training
 EVALUATED = 0.5  # time of a validation row, measured in training rows: it has no backward pass
-WIDE = 512  # hidden size from which on bfloat16 pays; see benchmarks/README.md, "Precision on a CPU"
-BF16_GAIN = 1.7  # at 768, with AVX512-BF16 or AMX
+# Hidden sizes from which on these options pay on a CPU with bfloat16 units, and the gain that was measured at 768 and
+# 384; see benchmarks/README.md, "Precision on a CPU".
+WIDE, WIDE_REMEDY = 512, "trainer.precision=bf16-mixed it is 1.7 to 2.8 times as fast on this kind of CPU"
+NARROW, NARROW_REMEDY = 384, "trainer.matmul_precision=medium it is about 1.3 times as fast on this kind of CPU"
 BF16_UNITS = ("amx_bf16", "avx512_bf16", "bf16")  # as torch.cpu.get_capabilities() calls them
 
 
@@ -67,8 +69,9 @@ class DurationEstimate(L.Callback):
                 console.print_line(text)
             return
         remedies = "experiment=laptop, data.train_rows=NUMBER, or a GPU"
-        if str(trainer.precision) == Precision.FP32 and self._bf16_pays():
-            remedies += f"; with trainer.precision=bf16-mixed it is about {BF16_GAIN} times as fast on this CPU"
+        highest = torch.get_float32_matmul_precision() == MatmulPrecision.HIGHEST
+        if str(trainer.precision) == Precision.FP32 and highest and has_bf16_units() and self.width >= NARROW:
+            remedies += f"; with {WIDE_REMEDY if self.width >= WIDE else NARROW_REMEDY}"
         console.note(f"{text}. To shorten it: {remedies}")
 
     def _bf16_pays(self) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from lora_agnews.config.choices import MatmulPrecision
 from lora_agnews.data.batches import collate
 from lora_agnews.data.datamodule import AGNewsDataModule
 from lora_agnews.data.states import States, cached_layers, sorted_batches
@@ -54,7 +55,9 @@ class PrefixCache:
         self, encoder: Encoder, shape: Architecture, data: AGNewsDataModule, device: torch.device, precision: str
     ) -> None:
         self.encoder, self.shape, self.data, self.device, self.precision = encoder, shape, data, device, precision
-        key = hashlib.blake2b(f"{weights_id(encoder)} {precision} {device.type}".encode(), digest_size=8).hexdigest()
+        products = torch.get_float32_matmul_precision()
+        how = f"{precision} {device.type}" + ("" if products == MatmulPrecision.HIGHEST else f" {products}")
+        key = hashlib.blake2b(f"{weights_id(encoder)} {how}".encode(), digest_size=8).hexdigest()
         self.folder = data.cache_dir / "prefix" / key
         self.width = shape.parameters[f"{shape.last_attention_norm}.weight"][0]
         self.part: tuple[tuple[int, int], PartOfEncoder] | None = None  # the layers that were used last

@@ -43,6 +43,7 @@ def build_trainer(
     Raises: RuntimeError, if the accelerator is missing, or if there are not as many processes as devices.
     """
     _check_accelerator(config.accelerator)
+    torch.set_float32_matmul_precision(config.matmul_precision)
     between = _batches_between_validations(config, batches)
     callbacks: list[L.Callback] = [stopwatch, SkippedSteps(), ValidationSchedule(between)]
     callbacks.append(Checkpoints(run_dir / "checkpoints", config.checkpoint_every, identity))

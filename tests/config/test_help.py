@@ -10,6 +10,6 @@ def test_the_help_names_every_key_with_its_value_and_rule_within_80_columns() ->
     assert all(f"  {key}=" in text for key in RULES)
     assert "  model.lora.r=2\n" in text
     assert "  model.revision=null\n" in text
-    assert "experiment=best|lean|quickstart|seed" in text
+    assert "experiment=best|laptop|lean|quickstart|seed" in text
     assert "above 0 and at most 10" in text
     assert max(map(len, text.splitlines())) <= 80

@@ -53,6 +53,12 @@ def test_an_accelerator_that_is_missing_is_an_error_with_the_remedy(
         trainer_for(tmp_path, 3, f"trainer.accelerator={name}")
 
 
+@pytest.mark.parametrize("precision", ["medium", "highest"])
+def test_each_run_sets_the_precision_of_products(tmp_path: Path, precision: str) -> None:
+    trainer_for(tmp_path, 3, f"trainer.matmul_precision={precision}")
+    assert torch.get_float32_matmul_precision() == precision
+
+
 @pytest.mark.parametrize(
     ("precision", "used", "noted"), [("16-mixed", "32-true", True), ("bf16-mixed", "bf16-mixed", False)]
 )
