@@ -4,9 +4,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lora_agnews.inference.classifier import Classifier
+    from lora_agnews.results.record import RunResult
 
 __version__ = "0.2.0.dev0"
+
+
+def train(overrides: "Sequence[str]" = ()) -> "RunResult":
+    """Train one run, as `python train.py OVERRIDES` does: `train(["experiment=quickstart", "lora.r=2"])`.
+
+    Returns what result.json contains, such as `.status`, `.metrics["val/accuracy"]` and `.budget`. A run that fails is
+    recorded, with `.error`, and not raised. `hydra.run.dir=DIRECTORY` names its directory.
+    Raises: UserError, for overrides or files that can't be used; KeyboardInterrupt, after the run is recorded.
+    """
+    from lora_agnews.training.in_process import train as train_in_process
+
+    return train_in_process(overrides)
 
 
 def load_run(*run_dirs: str | Path, base: str | None = None) -> "Classifier":

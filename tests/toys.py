@@ -48,6 +48,7 @@ def make_task(model: nn.Module, limit: int = 1_000_000, **changes: Any) -> LoRAC
         "schedule": "constant",
         "warmup_fraction": 0.0,
         "label_smoothing": 0.0,
+        "class_weights": None,
     }
     return LoRAClassifier(model, **values | changes)
 

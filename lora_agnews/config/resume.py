@@ -11,12 +11,16 @@ from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import UserError
 from lora_agnews.files.locks import is_worker_rank
 
+LATEST, RUNS = "latest", Path("runs")
 MAY_GROW, NOT_OF_A_RUN = "trainer.max_epochs", ("resume", "test")
 
 
 def find_run(resume: str) -> tuple[Path, Path | None]:
-    """Return run directory and checkpoint, or None if none was written yet. Raises: UserError, if no run is there."""
-    path = Path(resume).expanduser().absolute()
+    """Return run directory and checkpoint, or None if none was written yet. Raises: UserError, if no run is there.
+
+    `resume` is a run directory, a checkpoint, or `latest`: the run below runs/ whose record was written last.
+    """
+    path = (_latest_run() if resume == LATEST else Path(resume).expanduser()).absolute()
     run_dir = path.parent.parent if path.suffix == ".ckpt" else path
     checkpoint = path if path.suffix == ".ckpt" else path / "checkpoints" / "last.ckpt"
     if not (run_dir / "config.yaml").is_file():
@@ -58,6 +62,14 @@ def resumed_config(resume: str, overrides: Sequence[str]) -> TrainConfig:
         saved.trainer.max_epochs = wanted[key]
     saved.resume = resume
     return saved
+
+
+def _latest_run() -> Path:
+    """Return the run below runs/ whose record was written last. Raises: UserError, if there is none."""
+    records = [path for path in RUNS.rglob("result.json") if path.with_name("config.yaml").is_file()]
+    if not records:
+        raise UserError(f"resume={LATEST}: no run in {RUNS.absolute()}; give its directory, such as runs/NAME")
+    return max(records, key=lambda path: path.stat().st_mtime_ns).parent
 
 
 def _checkpoints(run_dir: Path) -> str:

@@ -21,8 +21,9 @@ from lora_agnews.config.choices import (
 )
 from lora_agnews.config.rules import check_value, config_keys, is_name, rule
 from lora_agnews.errors import UserError
+from lora_agnews.labels import LABELS
 
-ALL_LINEAR = "all-linear"
+ALL_LINEAR, BALANCED = "all-linear", "balanced"
 
 
 def _are_targets(value: Any) -> bool:
@@ -36,6 +37,12 @@ def _are_layers(value: Any) -> bool:
     if isinstance(value, str):
         return value == "all" or re.fullmatch(r"(-?\d+)?:(-?\d+)?", value) is not None
     return isinstance(value, list) and bool(value) and all(type(number) is int for number in value)
+
+
+def _are_class_weights(value: Any) -> bool:
+    if isinstance(value, list):
+        return len(value) == len(LABELS) and all(type(each) in (int, float) and each > 0 for each in value)
+    return value in (None, BALANCED)
 
 
 @dataclass
@@ -129,6 +136,12 @@ class OptimConfig:
     schedule: str = rule("learning rate after the warm-up: constant, or falling to zero", choices=Schedule)
     warmup_fraction: float = rule("share of all steps in which the learning rate rises from 0", low=0, below=1)
     label_smoothing: float = rule("probability that is spread over all classes in the loss", low=0, below=1)
+    class_weights: Any = rule(
+        "factor of each class in the training loss; balanced: inversely proportional to its training rows",
+        valid=_are_class_weights,
+        written="null, balanced, or a list of four numbers above 0 such as [1,1,2,1]",
+        as_before=None,
+    )
 
 
 @dataclass
@@ -161,9 +174,11 @@ class TrainerConfig:
 @dataclass
 class LoggerConfig:
     wandb: str = rule("auto: online if you are logged in and the server answers, otherwise offline", choices=WandbMode)
-    project: str = rule("W&B project")
-    group: str | None = rule("W&B group; null: none")
+    project: str | None = rule("W&B project; null: the environment variable WANDB_PROJECT, or lora-agnews")
+    group: str | None = rule("W&B group; null: none, or the sweep of the run")
     tags: list[str] = rule("W&B tags")
+    entity: str | None = rule("W&B team or user; null: WANDB_ENTITY, or your default", as_before=None)
+    name: str | None = rule("name of the W&B run; null: that of the run directory", as_before=None)
 
 
 @dataclass
@@ -191,7 +206,7 @@ class TrainConfig:
         choices=SweepTest,
         as_before="all",
     )
-    resume: str | None = rule("run directory, or one of its checkpoints, to continue; null: a new run")
+    resume: str | None = rule("run directory or checkpoint to continue; latest: the newest in runs/; null: a new run")
 
     def __post_init__(self) -> None:
         if self.data.train_file or self.data.test_file:

@@ -17,6 +17,7 @@ from lora_agnews.data.source import Rows, fingerprints, load_rows
 from lora_agnews.data.split import Overlap, overlap, stratified_part, stratified_split
 from lora_agnews.data.states import States, StatesOfSome
 from lora_agnews.data.tokens import Tokens, load_tokens
+from lora_agnews.labels import LABELS
 
 
 class AGNewsDataModule(L.LightningDataModule):
@@ -92,6 +93,14 @@ class AGNewsDataModule(L.LightningDataModule):
         for array in (self.tokens.flat, self.tokens.offsets, labels, self.train_rows, self.val_rows):
             found.update(np.ascontiguousarray(array).data)
         return found.hexdigest()
+
+    def class_weights(self, wanted: list[float] | str | None) -> list[float] | None:
+        """Return the weights of the classes; for "balanced", rows / (classes * rows of the class)."""
+        if not isinstance(wanted, str):
+            return wanted
+        assert self.train is not None
+        counts = np.bincount(np.asarray(self.train.labels)[self.train_rows], minlength=len(LABELS))
+        return [len(self.train_rows) / (len(LABELS) * int(count)) for count in counts]
 
     def used_tokens(self) -> dict[str, Tokens]:
         """Return the tokens of the training and validation rows together, and of the test rows, if there are any."""

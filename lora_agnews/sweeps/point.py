@@ -1,10 +1,7 @@
 """One run of a sweep: skip it if it is done, continue it if it was interrupted, otherwise start it."""
 
 import gc
-import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,19 +60,3 @@ def free_memory() -> None:
     gc.collect()
     if "torch" in sys.modules:
         sys.modules["torch"].cuda.empty_cache()
-
-
-@contextmanager
-def log_file(run_dir: Path) -> Iterator[None]:
-    """Write the messages of the libraries in the block to RUN_DIR/train.log only, as Hydra does for train.py."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(run_dir / "train.log")
-    handler.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"))
-    root = logging.getLogger()
-    before, root.handlers = root.handlers, [handler]
-    root.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        root.handlers = before
-        handler.close()

@@ -30,11 +30,11 @@ from lora_agnews.model.plan import plan, predict
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.results.record import Status
 from lora_agnews.sweeps.claims import Claims
-from lora_agnews.sweeps.point import log_file
 from lora_agnews.sweeps.progress import SweepProgress
 from lora_agnews.sweeps.space import Point, build_point, grid_points, parse_space, random_points
 from lora_agnews.sweeps.storage import GRACE_SECONDS, PRUNERS, open_storage, suggest_value
 from lora_agnews.terminal import console
+from lora_agnews.training.in_process import log_file
 
 STORAGE_FILE = "study.db"
 DRAWS_PER_POINT = 100  # random points that may be over the budget for each point that is wanted

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from lora_agnews.config.choices import SweepTest
 from lora_agnews.results.row import Row
-from lora_agnews.sweeps.point import free_memory, log_file
+from lora_agnews.sweeps.point import free_memory
 from lora_agnews.terminal import console
+from lora_agnews.training.in_process import log_file
 
 
 def runs_to_test(rows: Sequence[Row], tested: SweepTest) -> list[Path]:

@@ -65,7 +65,7 @@ def prepare(config: TrainConfig, encoder: Encoder) -> Parts:
     model = build_model(encoder, lora, config.seed)
     built = count(model, predicted.limit, predicted.head)
     assert built == predicted, f"predicted {predicted}, built {built}"
-    optim = asdict(config.optim)
+    optim = asdict(config.optim) | {"class_weights": data.class_weights(config.optim.class_weights)}
     task = LoRAClassifier(model, predicted, optimizer=optim.pop("name"), **optim)
     end = prefix_end(architecture, lora) if config.model.prefix == Prefix.CACHED else None
     return Parts(data, model, architecture, task, CachedPrefix(encoder, architecture, end) if end else None)

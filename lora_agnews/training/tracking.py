@@ -49,11 +49,12 @@ def open_tracking(
     tracking = Tracking([], {"W&B": "off"})
     tracking.wandb_run = open_wandb(
         logger.wandb,
+        logger.project,
         dir=run_dir,
-        project=logger.project,
+        entity=logger.entity,
         group=logger.group,
         tags=logger.tags,
-        name=run_dir.name,
+        name=logger.name or run_dir.name,
         config=config,
         **existing_wandb_run(run_dir if metrics_rows is not None else None),
     )

@@ -13,11 +13,12 @@ from lora_agnews.terminal.console import note
 SECONDS_TO_ANSWER = 3  # a W&B server that takes longer counts as unreachable
 SECONDS_TO_START = 15  # for W&B to open a run; offline it takes 0.5
 SECONDS_TO_FINISH = 300  # for the last uploads; what is left stays on disk for `wandb sync`
+PROJECT = "lora-agnews"  # if neither the configuration nor the environment names one
 NOT_LOGGED_IN = "nobody is logged in to W&B"
 
 
-def open_wandb(mode: str, **run: Any) -> Any:
-    """Open a W&B run, or return None if it is disabled. `run` are arguments of wandb.init.
+def open_wandb(mode: str, project: str | None, **run: Any) -> Any:
+    """Open a W&B run, or return None if it is disabled. `run` are further arguments of wandb.init.
 
     If the mode is auto and the server opens no run, the run is logged offline.
     Raises: RuntimeError, if W&B is asked for and is not installed, not logged in or can't be reached.
@@ -27,6 +28,7 @@ def open_wandb(mode: str, **run: Any) -> Any:
         return None
     import wandb
 
+    run["project"] = project or os.environ.get("WANDB_PROJECT") or PROJECT
     settings = wandb.Settings(
         silent=True, console="off", init_timeout=SECONDS_TO_START, finish_timeout=SECONDS_TO_FINISH
     )
@@ -43,13 +45,13 @@ def existing_wandb_run(folder: Path | None) -> dict[str, str]:
     return {"id": folders[-1].name.rpartition("-")[2], "resume": "allow"} if folders else {}  # names end in the id
 
 
-def log_leaderboard(folder: Path, mode: str, project: str, table: list[list[Any]]) -> None:
+def log_leaderboard(folder: Path, mode: str, project: str | None, entity: str | None, table: list[list[Any]]) -> None:
     """Log the leaderboard of a sweep, a header and its rows, as a table of one W&B run in the sweep's group.
 
     Raises: RuntimeError, as `open_wandb`.
     """
-    about = {"project": project, "group": folder.name, "name": "leaderboard", "job_type": "leaderboard"}
-    run = open_wandb(mode, dir=folder, **about, **existing_wandb_run(folder))
+    about = {"entity": entity, "group": folder.name, "name": "leaderboard", "job_type": "leaderboard"}
+    run = open_wandb(mode, project, dir=folder, **about, **existing_wandb_run(folder))
     if run is not None:
         import wandb
 

@@ -92,6 +92,12 @@ BAD_OVERRIDES: list[tuple[str, list[str]]] = [
     ("optim.name=sgd", ["optim.name=sgd", "adam, adamw"]),
     ("optim.schedule=step", ["optim.schedule=step", "constant, linear, cosine"]),
     ("trainer.precision=16", ["trainer.precision=16", "16-mixed, bf16-mixed, 32-true"]),
+    ("optim.class_weights=[1,2]", ["optim.class_weights=[1,2]", "four numbers above 0"]),
+    ("optim.class_weights=[1,2,3,0]", ["optim.class_weights", "four numbers above 0"]),
+    ("optim.class_weights=even", ["optim.class_weights=even", "balanced"]),
+    ("data.train_rows=3", ["data.train_rows=3", "at least 4"]),
+    ("data.split_seed=-1", ["data.split_seed=-1", "at least 0"]),
+    ("trainer.matmul_precision=low", ["trainer.matmul_precision=low", "highest, high, medium"]),
     ("logger.wandb=on", ["logger.wandb=on", "auto, online, offline, disabled"]),
     # at odds with one another
     ("lora.r=1 model.lora.r=2", ["lora.r=1", "model.lora.r=2", "two spellings of one key"]),

@@ -1,5 +1,6 @@
 """Continuing a run: where it is, and what of its configuration may differ."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,17 @@ def test_a_saved_configuration_of_another_version_is_refused(tmp_path: Path) -> 
         (tmp_path / "config.yaml").write_text(text)
         with pytest.raises(UserError, match=r"config\.yaml: not a configuration of this version"):
             resumed_config(str(tmp_path), [])
+
+
+def test_latest_is_the_run_whose_record_was_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"resume=latest: no run in .*runs"):
+        find_run("latest")
+    for age, name in enumerate(("sweep/newest", "older", "oldest")):
+        run_dir = tmp_path / "runs" / name
+        run_dir.mkdir(parents=True)
+        for file in ("config.yaml", "result.json"):
+            (run_dir / file).write_text("{}")
+            os.utime(run_dir / file, (1e9 - age, 1e9 - age))
+    (tmp_path / "runs" / "result.json").write_text("{}")  # not a run: it has no config.yaml
+    assert find_run("latest") == (tmp_path / "runs" / "sweep" / "newest", None)

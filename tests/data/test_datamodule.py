@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -117,6 +118,16 @@ def test_fewer_training_rows_leave_validation_and_test_rows_as_they_are(make_dat
     assert data.describe()["test"] == NUM_TEST
     assert data.describe()["fingerprints"] == every.describe()["fingerprints"], "they are those of the files"
     assert data.fingerprint() != every.fingerprint()
+
+
+def test_balanced_weights_are_inversely_proportional_to_the_training_rows_of_a_class(make_data: MakeData) -> None:
+    data = make_data()
+    assert data.class_weights(None) is None
+    assert data.class_weights([1, 2, 3, 4]) == [1, 2, 3, 4]
+    assert data.class_weights("balanced") == [1.0] * 4, "every class has 18 rows"
+    data.train_rows = data.train_rows[np.asarray(data.train.labels)[data.train_rows] != 0]
+    data.train_rows = np.append(data.train_rows, 0)  # one row of class 0, 18 of each other
+    assert data.class_weights("balanced") == pytest.approx([55 / 4, *[55 / 72] * 3])
 
 
 def test_a_run_without_a_test_file_has_no_test_rows(make_data: MakeData) -> None:

@@ -11,9 +11,10 @@ from lora_agnews.errors import RunLocked, UserError
 from lora_agnews.files.locks import LOCK_FILE, run_lock
 from lora_agnews.results.record import RunResult
 from lora_agnews.sweeps import point
-from lora_agnews.sweeps.point import log_file, run_point
+from lora_agnews.sweeps.point import run_point
 from lora_agnews.sweeps.progress import SweepProgress, conclude
 from lora_agnews.terminal import console
+from lora_agnews.training.in_process import log_file
 from tests.records import save_record
 
 

@@ -66,6 +66,35 @@ class Unfreeze(L.Callback):
             trainer.optimizers[0].add_param_group({"params": [parameter]})
 
 
+def test_class_weights_count_in_training_and_not_in_evaluation(tmp_path: Path) -> None:
+    weights = [1.0, 2.0, 0.5, 3.0]
+    plain, weighted = make_task(Answers()), make_task(Answers(), class_weights=weights)
+    labels, logits = torch.tensor([0, 1, 3]), torch.tensor([[2.0, 0, 0, 0], [0, 0, 1, 0], [1, 0, 0, 3]])
+    by_hand = nn.functional.cross_entropy(logits, labels, reduction="none") * torch.tensor(weights)[labels]
+    assert float(weighted.train_criterion(logits, labels).mean()) == pytest.approx(float(by_hand.mean()))
+    losses = []
+    for task in (plain, weighted):
+        trainer = make_trainer(tmp_path)
+        losses.append(trainer.test(task, loader([0], [0]), verbose=False)[0]["test/loss"])
+    assert losses[0] == losses[1]
+
+
+def test_the_learning_rate_and_the_norm_of_the_gradient_before_clipping_are_logged(tmp_path: Path) -> None:
+    class Seen(L.Callback):
+        norm = 0.0
+
+        def on_after_backward(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+            flat = [each.grad.flatten() for each in task.parameters() if each.grad is not None]
+            self.norm = float(torch.cat(flat).norm())
+
+    seen = Seen()
+    trainer = make_trainer(tmp_path, seen, max_steps=2, log_every_n_steps=2, gradient_clip_val=1e-3)
+    trainer.fit(make_task(Toy(), lr=0.05), loader())
+    assert float(trainer.callback_metrics["train/lr"]) == pytest.approx(0.05)
+    assert float(trainer.callback_metrics["train/grad_norm"]) == pytest.approx(seen.norm, rel=1e-5)
+    assert seen.norm > 1e-3
+
+
 @pytest.mark.parametrize("moment", ["on_fit_start", "on_train_start", "on_train_epoch_start"])
 def test_a_model_that_a_callback_unfroze_is_refused_before_the_first_step(tmp_path: Path, moment: str) -> None:
     task = make_task(Toy(), limit=100)
