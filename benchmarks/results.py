@@ -74,7 +74,7 @@ def origin(rows: Sequence[Row]) -> str:
 
 
 def draw_prefix(names: Sequence[str], path: Path) -> None:
-    """Draw test accuracy against the seconds of training, one panel per encoder."""
+    """Draw test accuracy against the seconds of training, one panel per encoder, with the number of adapted layers."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9, 3.8), layout="constrained")
         for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
@@ -85,17 +85,18 @@ def draw_prefix(names: Sequence[str], path: Path) -> None:
                 scores = [row.mean(TEST) for row in rows]
                 axes.errorbar(seconds, scores, errors, fmt="o", color=colour, capsize=3, label=prefix)
                 for row, x, y in zip(rows, seconds, scores, strict=True):
-                    place = (6, 4 if above else -14)
-                    axes.annotate(layers_of(row), (x, y), place, textcoords="offset points", fontsize=10, color=colour)
+                    label, place = layers_of(row).split()[-1].replace("layers", "all"), (5, 3 if above else -13)
+                    axes.annotate(label, (x, y), place, textcoords="offset points", fontsize=11, color=colour)
             axes.set(title=name.partition("-")[2], xlabel="training of a run [s]", ylabel="test accuracy")
-            axes.set_xlim(0, 1.25 * axes.get_xlim()[1])
+            axes.set_xlim(0, 1.1 * axes.get_xlim()[1])
             axes.grid(alpha=0.3)
-            axes.legend(title="prefix", loc="lower right", edgecolor="none")
+        figure.legend(*axes.get_legend_handles_labels(), title="prefix", loc="outside right center", edgecolor="none")
         figure.savefig(path, dpi=100)
 
 
 TABLES: dict[str, Table] = {
     "prefix-tiny": lambda: prefix_table("prefix-tiny"),
+    "prefix-minilm": lambda: prefix_table("prefix-minilm"),
     "pruning": pruning_table,
 }
 
@@ -107,7 +108,7 @@ def filled(page: str) -> str:
 
 def main() -> None:
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    draw_prefix(["prefix-tiny"], PICTURES / "prefix.png")
+    draw_prefix(["prefix-tiny", "prefix-minilm"], PICTURES / "prefix.png")
 
 
 if __name__ == "__main__":
