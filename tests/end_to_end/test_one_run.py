@@ -104,7 +104,8 @@ def test_a_run_that_was_killed_and_continued_in_other_processes_is_the_same(
     finished: tuple[Path, Any], tmp_path: Path
 ) -> None:
     command = [sys.executable, "train.py", *SHORT, "trainer.checkpoint_every=1", f"hydra.run.dir={tmp_path}/run"]
-    with subprocess.Popen(command, cwd=ROOT, env=os.environ | {"XDG_CACHE_HOME": CACHE}) as running:
+    environment = os.environ | {"XDG_CACHE_HOME": CACHE, "OMP_NUM_THREADS": "1"}  # as `run_python`
+    with subprocess.Popen(command, cwd=ROOT, env=environment) as running:
         while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists() and running.poll() is None:
             time.sleep(0.01)
         running.kill()

@@ -63,7 +63,7 @@ import lora_agnews.training.run
 from lora_agnews.config.schema import LoggerConfig
 from lora_agnews.training.tracking import open_tracking
 
-with open_tracking(Path(sys.argv[1]), LoggerConfig("disabled", "project", None, []), {}):
+with open_tracking(Path(sys.argv[1]), LoggerConfig("disabled", "project", None, [], None, None), {}):
     print("imported" if "wandb" in sys.modules else "left alone")
 """
 
@@ -166,7 +166,8 @@ from lora_agnews.config.schema import LoggerConfig
 from lora_agnews.training.tracking import open_tracking
 
 for rows, steps in ((None, (1, 2, 3)), (2, (3, 4))):
-    with open_tracking(Path(sys.argv[1]), LoggerConfig("offline", "project", None, []), {}, rows) as tracking:
+    config = LoggerConfig("offline", "project", None, [], None, None)
+    with open_tracking(Path(sys.argv[1]), config, {}, rows) as tracking:
         for step in steps:
             for logger in tracking.loggers:
                 logger.log_metrics({"val/accuracy": step / 10}, step)

@@ -11,6 +11,7 @@ from wandb.wandb_agent import Agent
 from lora_agnews.config.compose import compose_config
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.results.record import RunResult
+from lora_agnews.training.wandb_run import PROJECT
 from tests.commands import CACHE, ROOT
 from tests.wandb_runs import records
 
@@ -56,7 +57,8 @@ def test_every_value_of_the_sweep_is_valid_and_the_metric_is_the_one_that_decide
     assert SWEEP["metric"] == {"name": MONITOR.key, "goal": "maximize" if MONITOR.mode == "max" else "minimize"}
     fixed = [each for each in SWEEP["command"] if not each.startswith("${")]
     config = compose_config(fixed)
-    assert SWEEP["project"] == config.logger.project
+    assert SWEEP["project"] == PROJECT
+    assert config.logger.project is None
     for key, parameter in SWEEP["parameters"].items():
         for value in values_of(parameter):
             compose_config([*fixed, f"{key}={value}"])

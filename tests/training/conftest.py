@@ -14,6 +14,7 @@ from wandb.sdk.lib import wbauth
 @pytest.fixture
 def no_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """A process without a login and without W&B's environment variables, which the test may set."""
+    wandb.teardown()  # what an earlier test of this process has left: its service, its server
     for name in os.environ:
         if name.startswith("WANDB_"):
             monkeypatch.delenv(name)
