@@ -44,6 +44,16 @@ def layers_of(row: Row) -> str:
     return "all layers" if layers == "all" else f"the top {str(layers).strip('-:')}"
 
 
+def rate_table(name: str) -> list[str]:
+    """Return the validation accuracy by learning rate."""
+    rows = sorted(load(name), key=lambda row: float(row.values["lr"]))
+    lines = ["| learning rate | trained | validation | training |", "|---:|---:|---|---:|"]
+    for row in rows:
+        seconds = statistics.mean(result.seconds["train"] for _, result in row.counted)
+        lines.append(f"| {row.values['lr']} | {row.trainable:,} | {row.spread()} | {seconds:,.0f} s |")
+    return [*lines, "", origin(rows)]
+
+
 def pruning_table() -> list[str]:
     """Return what each pruner of a study finds, and at which share of the grid's cost."""
     grid = load("pruning-none")
@@ -70,7 +80,7 @@ def origin(rows: Sequence[Row]) -> str:
     machines = {(result.environment["processor"], result.environment["cores"]) for result in results}
     precisions = sorted({result.environment["precision"] for result in results})
     hardware = ", ".join(f"{cores} core{'s' if cores > 1 else ''} of an {name}" for name, cores in sorted(machines))
-    return f"Commit {', '.join(commits)}; seeds {', '.join(map(str, seeds))}; {hardware}; {', '.join(precisions)}."
+    return f"Commit {', '.join(commits)}; seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}; {hardware}; {', '.join(precisions)}."
 
 
 def draw_prefix(names: Sequence[str], path: Path) -> None:
@@ -97,6 +107,7 @@ def draw_prefix(names: Sequence[str], path: Path) -> None:
 TABLES: dict[str, Table] = {
     "prefix-tiny": lambda: prefix_table("prefix-tiny"),
     "prefix-minilm": lambda: prefix_table("prefix-minilm"),
+    "laptop-rate": lambda: rate_table("laptop-rate"),
     "pruning": pruning_table,
 }
 
