@@ -80,7 +80,8 @@ def origin(rows: Sequence[Row]) -> str:
     machines = {(result.environment["processor"], result.environment["cores"]) for result in results}
     precisions = sorted({result.environment["precision"] for result in results})
     hardware = ", ".join(f"{cores} core{'s' if cores > 1 else ''} of an {name}" for name, cores in sorted(machines))
-    return f"Commit {', '.join(commits)}; seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}; {hardware}; {', '.join(precisions)}."
+    numbers = ("seed " if len(seeds) == 1 else "seeds ") + ", ".join(map(str, seeds))
+    return f"Commit {', '.join(commits)}; {numbers}; {hardware}; {', '.join(precisions)}."
 
 
 def draw_prefix(names: Sequence[str], path: Path) -> None:

@@ -107,7 +107,7 @@ class DataConfig:
     max_length: int = rule("tokens per text, <s> and </s> included; longer texts are truncated", low=4, high=8192)
     val_fraction: float = rule("share of the training rows that is held out for validation, by class", above=0, below=1)
     train_rows: int | None = rule(
-        "number of training rows, drawn at random with the share of each class; null: all that are not held out",
+        "number of training rows, drawn with the proportions of the classes; null: all but those of validation",
         low=4,
         as_before=None,
     )
@@ -152,8 +152,8 @@ class TrainerConfig:
         "arithmetic; 16-mixed needs an NVIDIA GPU: without one, the run says so and uses 32-true", choices=Precision
     )
     matmul_precision: str = rule(
-        "factors of products of float32 matrices, as torch.set_float32_matmul_precision calls them. highest: float32; "
-        "high: TF32; medium: bfloat16, if the device has units for it",
+        "precision of float32 matrix products, as in torch.set_float32_matmul_precision. highest: float32; high: TF32; "
+        "medium: bfloat16, if the device supports it",
         choices=MatmulPrecision,
         as_before="highest",
     )

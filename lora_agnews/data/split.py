@@ -41,7 +41,7 @@ def stratified_split(labels: list[int], val_fraction: float, seed: int) -> tuple
 
 
 def stratified_part(labels: list[int], rows: np.ndarray, number: int, seed: int) -> np.ndarray:
-    """Return `number` of the given rows, sorted, with the share of each class.
+    """Return `number` of the given rows, sorted, with the proportions of the classes.
 
     A smaller number gives a part of what a larger one gives.
 

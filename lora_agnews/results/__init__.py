@@ -3,8 +3,8 @@
 Inputs: result.json, config.yaml, metrics.csv and val_predictions.npy of runs. Outputs: leaderboard rows, PNG figures,
 report.html.
 
-Reading order: monitor.py (the metric that decides), record.py (result.json), record_check.py (damaged records), row.py
-(mean and spread over seeds), predictions.py (val_predictions.npy), paired.py (what is tied), ranking.py (the
-leaderboard), cost.py (what it took), estimates.py (intervals), curves.py and figures.py (pictures of one run), plots.py
-and report.py (the page of many runs).
+Reading order: monitor.py (the metric that decides), curves.py (metrics.csv), record_check.py (damaged records),
+record.py (result.json), row.py (mean and spread over seeds), predictions.py (val_predictions.npy), paired.py (what is
+tied), ranking.py (the leaderboard), cost.py (what it took), estimates.py (intervals), figures.py (pictures of one run),
+plots.py and report.py (the page of many runs).
 """

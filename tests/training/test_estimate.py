@@ -128,6 +128,8 @@ def test_bfloat16_that_does_not_pay_is_noted(
     DurationEstimate().on_train_start(a_trainer(10, precision="bf16-mixed"), task(width))
     assert f"trainer.precision=bf16-mixed is slower here than 32-true: {why}" in capfd.readouterr().err
     DurationEstimate().on_train_start(a_trainer(10), task(width))
+    capabilities(monkeypatch, amx_bf16=True)
+    DurationEstimate().on_train_start(a_trainer(10, precision="bf16-mixed"), task(width))
     assert capfd.readouterr().err == ""
 
 
