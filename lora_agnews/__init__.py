@@ -15,8 +15,9 @@ __version__ = "0.2.0.dev0"
 def train(overrides: "Sequence[str]" = ()) -> "RunResult":
     """Train one run, as `python train.py OVERRIDES` does: `train(["experiment=quickstart", "lora.r=2"])`.
 
-    Returns what result.json contains, such as `.status`, `.metrics["val/accuracy"]` and `.budget`. If the run fails,
-    nothing is raised: `.status` and `.error` say why. `hydra.run.dir=DIRECTORY` names its directory.
+    Returns what result.json contains, such as `.status`, `.metrics["val/accuracy"]` and `.budget`. A run that
+    fails in training raises no error: `.status` says that it failed, and `.error` why. `hydra.run.dir=DIRECTORY` sets
+    the directory of the run.
     Raises: UserError, for overrides or files that can't be used; KeyboardInterrupt, after the run is recorded.
     """
     from lora_agnews.training.in_process import train as train_in_process

@@ -11,6 +11,7 @@ from lora_agnews.terminal import console
 from lora_agnews.training.callbacks import finished_at
 
 BATCHES, SECONDS = 20, 30.0  # the estimate is made after so many batches or seconds
+SHORT = 5  # seconds below which nothing is said
 LONG = 30 * 60  # seconds on a CPU from which on the message names the ways to shorten the training
 EVALUATED = 0.5  # time of a validation row, measured in training rows: it has no backward pass
 # Hidden sizes from which on these options pay on a CPU with bfloat16 units, and the gain that was measured at 768 and
@@ -59,6 +60,8 @@ class DurationEstimate(L.Callback):
         self.began_at += time.perf_counter() - self.seconds
 
     def _say(self, seconds: float, trainer: L.Trainer) -> None:
+        if seconds < SHORT:
+            return
         device = trainer.strategy.root_device.type
         text = f"training will take about {console.duration(seconds)} on this {'CPU' if device == 'cpu' else 'device'}"
         if device != "cpu" or seconds < LONG:
@@ -73,10 +76,10 @@ class DurationEstimate(L.Callback):
 
 
 def slowness_of_bf16(width: int) -> str:
-    """Say why bf16-mixed would be slower than float32 on this CPU for an encoder of this hidden size, if it would."""
+    """Return why bf16-mixed is slower than float32 on this CPU at this hidden size, or "" if it is not."""
     if not has_bf16_units():
         return "this CPU emulates bfloat16"
-    has_amx = torch.cpu.get_capabilities().get("amx_bf16", False)  # where narrow encoders are as fast as in float32
+    has_amx = torch.cpu.get_capabilities().get("amx_bf16", False)  # with it, bf16 is as fast for narrow encoders too
     return "" if width >= WIDE or has_amx else "this encoder is too narrow for it"
 
 

@@ -53,7 +53,7 @@ COMMANDS = [
 
 def bad_values(kind: Any, metadata: Any) -> Iterator[str]:
     """Yield values, as they are typed, that a field of this type and these limits must refuse."""
-    optional = "None" in str(kind)
+    optional = "None" in str(kind) or (metadata["valid"] and metadata["valid"](None))
     if not optional:
         yield "null"
     if kind in NUMBERS:
