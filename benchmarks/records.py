@@ -17,8 +17,9 @@ from lora_agnews.results.predictions import PREDICTIONS_FILE
 from lora_agnews.results.ranking import find_runs, rank
 from lora_agnews.results.record import RESULT_FILE
 from lora_agnews.results.row import Row
+from lora_agnews.terminal.console import short_path
 
-RECORDS = Path(__file__).parent / "records"
+RECORDS = Path(__file__).resolve().parent / "records"
 ABSOLUTE = re.compile(r"(?<![\w./~-])/(?:[^/\s]+/)*(?=[^/\s])")  # the folders of an absolute path
 
 
@@ -53,8 +54,10 @@ def load(name: str) -> list[Row]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path, help="folders of runs")
-    for runs in parser.parse_args().folders:
-        print(f"{keep(runs, RECORDS / runs.name)} runs kept in {(RECORDS / runs.name).relative_to(Path.cwd())}")
+    for runs in map(Path.resolve, parser.parse_args().folders):
+        if runs.is_relative_to(RECORDS):
+            parser.error(f"{runs} is where records are kept; give the folder of the runs")
+        print(f"{keep(runs, RECORDS / runs.name)} runs kept in {short_path(RECORDS / runs.name)}")
 
 
 if __name__ == "__main__":

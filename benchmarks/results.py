@@ -22,7 +22,6 @@ from lora_agnews.results.row import TEST, Row
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, PICTURES = ROOT / "docs" / "results.md", ROOT / "docs" / "pictures"
 TABLE = re.compile(r"(<!-- records: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
-Table = Callable[[], list[str]]
 
 
 def prefix_table(name: str) -> list[str]:
@@ -30,16 +29,20 @@ def prefix_table(name: str) -> list[str]:
     rows = sorted(load(name), key=lambda row: (-row.trainable, row.values["prefix"]))
     lines = ["| adapters in | prefix | trained | validation | test | training |", "|---|---|---:|---|---|---:|"]
     for row in rows:
-        results = [result for _, result in row.counted]
-        seconds = statistics.mean(result.seconds["train"] for result in results)
         lines.append(
             f"| {layers_of(row)} | {row.values['prefix']} | {row.trainable:,} | {row.spread()} | {row.spread(TEST)} "
-            f"| {seconds:,.0f} s |"
+            f"| {training_seconds(row):,.0f} s |"
         )
     return [*lines, "", origin(rows)]
 
 
+def training_seconds(row: Row) -> float:
+    """Return the mean over the seeds."""
+    return statistics.mean(result.seconds["train"] for _, result in row.counted)
+
+
 def layers_of(row: Row) -> str:
+    """Return the adapted layers in words."""
     layers = row.values["layers"]
     return "all layers" if layers == "all" else f"the top {str(layers).strip('-:')}"
 
@@ -49,8 +52,7 @@ def rate_table(name: str) -> list[str]:
     rows = sorted(load(name), key=lambda row: float(row.values["lr"]))
     lines = ["| learning rate | trained | validation | training |", "|---:|---:|---|---:|"]
     for row in rows:
-        seconds = statistics.mean(result.seconds["train"] for _, result in row.counted)
-        lines.append(f"| {row.values['lr']} | {row.trainable:,} | {row.spread()} | {seconds:,.0f} s |")
+        lines.append(f"| {row.values['lr']} | {row.trainable:,} | {row.spread()} | {training_seconds(row):,.0f} s |")
     return [*lines, "", origin(rows)]
 
 
@@ -65,10 +67,8 @@ def pruning_table() -> list[str]:
         cost = cost_of(rows)
         winner = " ".join(f"{key}={to_override(value)}" for key, value in place.values.items())
         standing = "the best" if place is grid[0] else "tied with the best" if place.tied else "worse than the best"
-        validation = f"{standing}, {place.spread()}"
-        lines.append(
-            f"| {pruner} | {winner} | {validation} | {cost.runs} | {cost.seconds:,.0f} | {cost.seconds / whole:.0%} |"
-        )
+        found = f"{pruner} | {winner} | {standing}, {place.spread()}"
+        lines.append(f"| {found} | {cost.runs} | {cost.seconds:,.0f} | {cost.seconds / whole:.0%} |")
     return [*lines, "", origin(grid)]
 
 
@@ -91,9 +91,8 @@ def draw_prefix(names: Sequence[str], path: Path) -> None:
         for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
             for prefix, colour, above in (("live", RED, True), ("cached", BLUE, False)):
                 rows = [row for row in load(name) if row.values["prefix"] == prefix]
-                seconds = [statistics.mean(result.seconds["train"] for _, result in row.counted) for row in rows]
+                seconds, scores = [training_seconds(row) for row in rows], [row.mean(TEST) for row in rows]
                 errors = [row.std(TEST) for row in rows]
-                scores = [row.mean(TEST) for row in rows]
                 axes.errorbar(seconds, scores, errors, fmt="o", color=colour, capsize=3, label=prefix)
                 for row, x, y in zip(rows, seconds, scores, strict=True):
                     label, place = layers_of(row).split()[-1].replace("layers", "all"), (5, 3 if above else -13)
@@ -105,7 +104,7 @@ def draw_prefix(names: Sequence[str], path: Path) -> None:
         figure.savefig(path, dpi=100)
 
 
-TABLES: dict[str, Table] = {
+TABLES: dict[str, Callable[[], list[str]]] = {
     "prefix-tiny": lambda: prefix_table("prefix-tiny"),
     "prefix-minilm": lambda: prefix_table("prefix-minilm"),
     "laptop-rate": lambda: rate_table("laptop-rate"),

@@ -1,22 +1,16 @@
 """The structure of the package: who imports whom, how long files are, which library is used where, clean code."""
 
 import ast
-import re
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
-from functools import cache
-from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
 from tests.commands import ROOT
+from tests.sources import MODULES, PACKAGE, SCRIPTS, imports_of, name_of, tree_of
 
-PACKAGE = ROOT / "lora_agnews"
-SCRIPTS = [ROOT / "train.py", ROOT / "sweep.py"]
-MODULES = sorted(PACKAGE.rglob("*.py"))
 MAY_IMPORT = {  # unit -> units that it may import, from the lowest to the highest
     "errors": "",
     "labels": "",
@@ -50,8 +44,6 @@ LIBRARIES = {  # library -> the only units that may import it
     "gradio": "inference",
     "onnxruntime": "inference",
 }
-INSTALLED = packages_distributions()  # import name -> distributions
-OTHER_NAMES = {"sklearn": "scikit-learn", "PIL": "pillow"}  # of those that need not be installed
 ENTRY_POINTS = {  # tested under other names
     "__init__": "inference/test_classifier.py",
     "__main__": "test_main.py",
@@ -64,46 +56,9 @@ def unit_of(path: Path) -> str:
     return (path.relative_to(PACKAGE).parts[0] if path.is_relative_to(PACKAGE) else path.name).removesuffix(".py")
 
 
-def name_of(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-
-
-@cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
-@cache
-def imports_of(path: Path) -> frozenset[str]:
-    """The dotted names of the modules that a file imports, anywhere in it."""
-    found: set[str] = set()
-    known = {name_of(each) for each in MODULES}
-    for node in ast.walk(tree_of(path)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            inner = {f"{node.module}.{alias.name}" for alias in node.names} & known
-            found |= inner or {node.module}
-    return frozenset(found)
-
-
 def units_imported_by(path: Path) -> set[str]:
     inner = {name.split(".")[1] for name in imports_of(path) if name.startswith("lora_agnews.")}
     return inner - {unit_of(path)}
-
-
-def distributions_in(*folders: str) -> dict[str, set[str]]:
-    """Import name -> files, for everything that is neither Python's own nor this repository's."""
-    found: dict[str, set[str]] = {}
-    own = {"lora_agnews", "tests", "tools", "benchmarks", "train", "sweep", "conftest"}
-    for folder in folders:
-        path = ROOT / folder
-        for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
-            siblings = {each.stem for each in file.parent.glob("*.py")}
-            for name in {name.split(".")[0] for name in imports_of(file)} - own - siblings:
-                if name not in sys.stdlib_module_names:
-                    found.setdefault(name, set()).add(str(file.relative_to(ROOT)))
-    return found
 
 
 @pytest.mark.parametrize("path", [*SCRIPTS, *MODULES], ids=lambda path: str(path.relative_to(ROOT)))
@@ -190,7 +145,8 @@ def test_the_scripts_have_no_state_of_their_own_and_nothing_edits_the_command_li
 def test_no_values_hide_as_defaults_in_the_config_classes() -> None:
     fields = [
         node
-        for outer in tree_of(PACKAGE / "config" / "schema.py").body
+        for name in ("schema.py", "study.py")
+        for outer in tree_of(PACKAGE / "config" / name).body
         if isinstance(outer, ast.ClassDef)
         for node in outer.body
         if isinstance(node, ast.AnnAssign)
@@ -212,49 +168,6 @@ def test_yaml_is_not_a_program() -> None:
             if "_target_" in line:
                 targets.append(section)
         assert targets == (["callbacks:"] if path.name == "hydra_settings.yaml" else []), path
-
-
-def declared(*extras: str) -> set[str]:
-    """The distributions that pyproject.toml asks for, those of the extras included."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lines = [*project["dependencies"], *(line for extra in extras for line in project["optional-dependencies"][extra])]
-    return {normal(re.match(r"[\w.-]+", line)[0]) for line in lines}  # type: ignore[index]
-
-
-def distributions_of(import_name: str) -> set[str]:
-    return {normal(each) for each in INSTALLED.get(import_name, [OTHER_NAMES.get(import_name, import_name)])}
-
-
-def normal(name: str) -> str:
-    return name.lower().replace("_", "-").replace(".", "-")
-
-
-@pytest.mark.parametrize(
-    ("folders", "extras"),
-    [
-        (("lora_agnews", "train.py", "sweep.py"), ("onnx", "demo")),
-        (("tests",), ("test", "demo", "pretrain")),
-        (("tools", "benchmarks"), ("test", "pictures", "pretrain")),
-    ],
-    ids=str,
-)
-def test_every_imported_distribution_is_declared(folders: tuple[str, ...], extras: tuple[str, ...]) -> None:
-    asked = declared(*extras)
-    missing = {
-        name: sorted(files) for name, files in distributions_in(*folders).items() if not distributions_of(name) & asked
-    }
-    assert missing == {}
-
-
-def test_only_the_demo_and_the_export_need_extras() -> None:
-    asked = declared()
-    extra = {
-        file
-        for name, files in distributions_in("lora_agnews", "train.py", "sweep.py").items()
-        if not distributions_of(name) & asked
-        for file in files
-    }
-    assert extra == {"lora_agnews/inference/demo.py", "lora_agnews/inference/export.py"}
 
 
 @pytest.mark.parametrize(

@@ -39,16 +39,25 @@ class HydraJob:
 def current_job(values: DictConfig) -> Iterator[HydraJob]:
     """Yield the job that Hydra is running, from the values that it passes to train.py.
 
-    If the block raises a UserError, the run never began: the directories that Hydra created for it are removed, unless
-    another process is working there. Raises: UserError, as `to_config` and `resumed_config`.
+    Raises: UserError, as `to_config` and `resumed_config`.
     """
     hydra = HydraConfig.get()
     run_dir = Path(hydra.runtime.output_dir)
-    try:
+    with leaving_nothing_unused(run_dir):
         config = to_config(values)
         if config.resume:
             config = resumed_config(config.resume, hydra.overrides.task)
         yield HydraJob(config, run_dir, Path(hydra.sweep.dir) if hydra.mode == RunMode.MULTIRUN else None)
+
+
+@contextmanager
+def leaving_nothing_unused(run_dir: Path) -> Iterator[None]:
+    """Remove the directories that were created for a run which never began, because the block raises a UserError.
+
+    They stay if they contain anything else, or if another process is working there.
+    """
+    try:
+        yield
     except RunLocked:
         raise
     except UserError:

@@ -57,7 +57,7 @@ def stratified_part(labels: list[int], rows: np.ndarray, number: int, seed: int)
     for label, name in enumerate(LABELS):
         members = np.flatnonzero(classes == label)
         place[members] = (np.arange(len(members)) + 0.5) / len(members)
-        if not number * len(members) >= len(rows) / 2:
+        if number * len(members) < len(rows) / 2:
             raise UserError(f"data.train_rows={number} leaves no row of class {name}; use a larger number")
     return np.sort(shuffled[np.argsort(place, kind="stable")[:number]])
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from lora_agnews.config.choices import Precision
+from lora_agnews.config.choices import MatmulPrecision, Precision
 from lora_agnews.config.compose import load_config_file
 from lora_agnews.config.messages import resume_override
 from lora_agnews.config.schema import TrainConfig
@@ -82,14 +82,23 @@ class Model:
     """The network and the tokenizer of a run on a device."""
 
     def __init__(
-        self, run: Run, device: torch.device, *, merged: bool = True, half: bool = False, precision: str = "32-true"
+        self,
+        run: Run,
+        device: torch.device,
+        *,
+        merged: bool = True,
+        half: bool = False,
+        precision: str = Precision.FP32,
+        products: str = MatmulPrecision.HIGHEST,
     ) -> None:
         """Load the model. It is faster with merged adapters and in half precision; without merging and in the run's own
-        precision, it computes the same bits as the run.
+        precisions, it computes the same bits as the run. `products` is trainer.matmul_precision; it holds for the
+        process, which may have trained with another one.
 
         Raises: UserError, if the base is not that of the run; RuntimeError, if it has no weights.
         """
         self.run, self.device = run, device
+        torch.set_float32_matmul_precision(products)
         with silence_transformers():
             network: nn.Module = load_adapter(run.folder / "adapter", run.encoder)
         self.autocast = AUTOCAST_DTYPES.get(Precision(precision))

@@ -36,14 +36,14 @@ def rows_to_evaluate(run: Run, file: Path | None) -> Rows:
 
 def load_in_run_precision(run: Run) -> Model:
     """Load the model on the device and in the precision of the run or, with a note, on the CPU in float32."""
-    torch.set_float32_matmul_precision(run.config.trainer.matmul_precision)
     device, precision = run.result.environment["device"], run.result.environment["precision"]
     kind = device.partition(":")[0]
     here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not here.get(kind, False):
         note(f"the run used {device} in {precision}, which is not available here: this uses the CPU in 32-true")
         kind, precision = "cpu", "32-true"
-    return Model(run, torch.device(kind), merged=False, precision=precision)
+    products = run.config.trainer.matmul_precision
+    return Model(run, torch.device(kind), merged=False, precision=precision, products=products)
 
 
 def evaluate(

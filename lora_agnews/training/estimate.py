@@ -1,6 +1,7 @@
 """How long the training will take on its device, said once after the first steps, with the ways to shorten it."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
@@ -27,7 +28,7 @@ class DurationEstimate(L.Callback):
     def __init__(self) -> None:
         self.width = 0  # of the encoder
         self.batches = -1  # the first one is not timed: memory is allocated, and kernels are chosen
-        self.seconds = self.began_at = 0.0
+        self.began_at = self.validation_began_at = 0.0
         self.is_said = False
 
     def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
@@ -54,10 +55,10 @@ class DurationEstimate(L.Callback):
         self._say(seconds * batches_left(trainer), trainer)
 
     def on_validation_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        self.seconds = finished_at(trainer.strategy.root_device)
+        self.validation_began_at = finished_at(trainer.strategy.root_device)
 
     def on_validation_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        self.began_at += time.perf_counter() - self.seconds
+        self.began_at += time.perf_counter() - self.validation_began_at
 
     def _say(self, seconds: float, trainer: L.Trainer) -> None:
         if seconds < SHORT:
@@ -76,17 +77,23 @@ class DurationEstimate(L.Callback):
 
 
 def slowness_of_bf16(width: int) -> str:
-    """Return why bf16-mixed is slower than float32 on this CPU at this hidden size, or "" if it is not."""
+    """Return why bf16-mixed is slower than float32 on this CPU at this hidden size; empty if it is not, or unknown."""
+    if not cpu_capabilities():
+        return ""
     if not has_bf16_units():
         return "this CPU emulates bfloat16"
-    has_amx = torch.cpu.get_capabilities().get("amx_bf16", False)  # with it, bf16 is as fast for narrow encoders too
+    has_amx = cpu_capabilities().get("amx_bf16", False)  # with it, bf16 is as fast for narrow encoders too
     return "" if width >= WIDE or has_amx else "this encoder is too narrow for it"
 
 
 def has_bf16_units() -> bool:
-    """Whether this CPU multiplies bfloat16 numbers in hardware."""
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name, False) for name in BF16_UNITS)
+    """Whether this CPU is known to multiply bfloat16 numbers in hardware."""
+    return any(cpu_capabilities().get(name, False) for name in BF16_UNITS)
+
+
+def cpu_capabilities() -> Mapping[str, Any]:
+    """Return what PyTorch knows about this CPU. Older versions know nothing."""
+    return torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
 
 
 def batches_left(trainer: L.Trainer) -> float:

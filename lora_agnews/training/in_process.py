@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lora_agnews.config.command_line import check_command_line
 from lora_agnews.config.compose import compose_config
-from lora_agnews.config.hydra_job import hydra_values
+from lora_agnews.config.hydra_job import hydra_values, leaving_nothing_unused
 from lora_agnews.config.resume import resumed_config
 from lora_agnews.errors import UserError
 from lora_agnews.results.record import RunResult
@@ -24,7 +24,7 @@ def train(overrides: Sequence[str]) -> RunResult:
     config = compose_config(overrides)
     if config.resume:
         config = resumed_config(config.resume, overrides)
-    with log_file(run_dir):
+    with leaving_nothing_unused(run_dir), log_file(run_dir):
         return run(config, run_dir)
 
 

@@ -77,6 +77,12 @@ def test_load_run_gives_labels_and_probabilities(classify: Classifier, expected:
             classify(wrong)  # type: ignore[arg-type]
 
 
+def test_a_run_predicts_in_float32_after_another_one_was_trained_with_faster_products(run_dir: Path) -> None:
+    torch.set_float32_matmul_precision("medium")
+    load_run(run_dir)
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
 def test_several_runs_are_the_mean_of_their_probabilities(run_dir: Path, other_run: Path, tmp_path: Path) -> None:
     single = [load_run(folder).probabilities(TEST_TEXTS[:40]) for folder in (run_dir, other_run)]
     assert np.abs(single[0] - single[1]).max() > 0.01

@@ -119,7 +119,7 @@ def test_on_a_gpu_nothing_is_advised(clock: Clock, capfd: pytest.CaptureFixture[
 
 @pytest.mark.parametrize(
     ("units", "width", "why"),
-    [({}, 768, "this CPU emulates bfloat16"), ({"avx512_bf16": True}, 256, "this encoder is too narrow")],
+    [({"avx2": True}, 768, "this CPU emulates bfloat16"), ({"avx512_bf16": True}, 256, "this encoder is too narrow")],
 )
 def test_bfloat16_that_does_not_pay_is_noted(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, units: dict[str, bool], width: int, why: str
@@ -131,6 +131,15 @@ def test_bfloat16_that_does_not_pay_is_noted(
     capabilities(monkeypatch, amx_bf16=True)
     DurationEstimate().on_train_start(a_trainer(10, precision="bf16-mixed"), task(width))
     assert capfd.readouterr().err == ""
+
+
+def test_an_older_pytorch_that_does_not_describe_the_cpu_gives_no_advice(
+    clock: Clock, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    train(a_trainer(10_000, precision="bf16-mixed"), clock, 4.0, 30)
+    train(a_trainer(10_000), clock, 4.0, 30)
+    assert "trainer.precision" not in capfd.readouterr().err
 
 
 def test_the_experiment_that_is_named_exists() -> None:

@@ -39,6 +39,7 @@ def test_a_directory_can_be_named_and_a_run_continued(tmp_path: Path) -> None:
         (["lora.r=0"], ["model.lora.r=0", "at least 1"]),
         (["lora.r=1,2"], ["lora.r=1,2"]),
         (["-m", "lora.r=1,2"], ["flags and sweeps need train.py"]),
+        ([*SHORT, "data.train_file=none.csv"], ["data.train_file=none.csv", "no such file"]),
         (["experiment=quickstart", "resume=nothing"], ["resume=nothing", "not a run directory"]),
     ],
     ids=str,
