@@ -9,10 +9,11 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 
 from lora_agnews.config.compose import compose_typed, hydra_initialized
+from lora_agnews.config.identity import config_hash
 from lora_agnews.config.keys import ALIASES
 from lora_agnews.config.overrides import has_listed_values, parse_overrides
 from lora_agnews.config.rules import config_keys, to_override
-from lora_agnews.config.schema import TrainConfig, config_hash
+from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import UserError
 
 Points = list[tuple[dict[str, Any], TrainConfig]]

@@ -1,10 +1,6 @@
 """Type, meaning and allowed values of every key of a run. The values live in conf/, so no field has a default."""
 
-import copy
 import dataclasses
-import hashlib
-import json
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,30 +15,9 @@ from lora_agnews.config.choices import (
     SweepTest,
     WandbMode,
 )
-from lora_agnews.config.rules import check_value, config_keys, is_name, rule
+from lora_agnews.config.rules import check_value, config_keys, rule
+from lora_agnews.config.validators import ALL_LINEAR, are_class_weights, are_layers, are_targets
 from lora_agnews.errors import UserError
-from lora_agnews.labels import LABELS
-
-ALL_LINEAR, BALANCED = "all-linear", "balanced"
-
-
-def _are_targets(value: Any) -> bool:
-    if isinstance(value, dict):
-        ranks_fit = all(type(r) is int and 1 <= r <= MAX_RANK for r in value.values())
-        return bool(value) and all(map(is_name, value)) and ranks_fit
-    return value == ALL_LINEAR or (isinstance(value, list) and ALL_LINEAR not in value and all(map(is_name, value)))
-
-
-def _are_layers(value: Any) -> bool:
-    if isinstance(value, str):
-        return value == "all" or re.fullmatch(r"(-?\d+)?:(-?\d+)?", value) is not None
-    return isinstance(value, list) and bool(value) and all(type(number) is int for number in value)
-
-
-def _are_class_weights(value: Any) -> bool:
-    if isinstance(value, list):
-        return len(value) == len(LABELS) and all(type(each) in (int, float) and each > 0 for each in value)
-    return value in (None, BALANCED)
 
 
 @dataclass
@@ -52,12 +27,12 @@ class LoraConfig:
     dropout: float = rule("dropout probability on the input of the adapters", low=0, below=1)
     target_modules: Any = rule(
         "Linear layers that get an adapter, given by the end of their names; all-linear: every one in the encoder",
-        valid=_are_targets,
+        valid=are_targets,
         written="a list such as [query,value], [] for none, all-linear, or in quotes ranks: '{query:4,value:8}'",
     )
     layers: Any = rule(
         "encoder layers that get adapters, counted from 0; the slice -4: selects the last four",
-        valid=_are_layers,
+        valid=are_layers,
         written="all, a list such as [10,11], or a slice such as -4:",
     )
     bias: str = rule(
@@ -138,7 +113,7 @@ class OptimConfig:
     label_smoothing: float = rule("probability that is spread over all classes in the loss", low=0, below=1)
     class_weights: Any = rule(
         "factor of each class in the training loss; balanced: inversely proportional to its training rows",
-        valid=_are_class_weights,
+        valid=are_class_weights,
         written="null, balanced, or a list of four numbers above 0 such as [1,1,2,1]",
         as_before=None,
     )
@@ -226,19 +201,3 @@ class TrainConfig:
         values = dataclasses.asdict(self)
         del values["lora"], values["resume"], values["test"]
         return values
-
-
-def config_hash(config: dict[str, Any]) -> str:
-    """Return 12 hex digits that identify the values of a run.
-
-    The keys of `logger` do not count, nor do keys that were added after version 0.1 and have the value `as_before`.
-    """
-    counted = copy.deepcopy({key: value for key, value in config.items() if key != "logger"})
-    for key, spec, _ in config_keys(TrainConfig):
-        section, _, name = key.rpartition(".")
-        values = counted
-        for part in section.split(".") if section else ():
-            values = values.get(part, {})
-        if name in values and values[name] == spec.metadata["as_before"]:
-            del values[name]
-    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:12]

@@ -12,7 +12,8 @@ from math import prod
 from lora_agnews.budget import HARD_LIMIT, Budget
 from lora_agnews.config.choices import Head
 from lora_agnews.config.rules import to_override
-from lora_agnews.config.schema import ALL_LINEAR, ModelConfig
+from lora_agnews.config.schema import ModelConfig
+from lora_agnews.config.validators import ALL_LINEAR
 from lora_agnews.errors import UserError
 from lora_agnews.model.architecture import Architecture, ParameterShapes
 

@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from lora_agnews.config.compose import load_config_file
-from lora_agnews.config.schema import TrainConfig, config_hash
+from lora_agnews.config.identity import config_hash
+from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import UserError
 from lora_agnews.files.atomic import write_atomically
 from lora_agnews.results.record_check import check_record

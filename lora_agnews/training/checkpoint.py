@@ -10,8 +10,9 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
+from lora_agnews.config.identity import config_hash
 from lora_agnews.config.messages import resume_override
-from lora_agnews.config.schema import TrainConfig, config_hash
+from lora_agnews.config.schema import TrainConfig
 from lora_agnews.data.datamodule import AGNewsDataModule
 from lora_agnews.errors import UserError
 from lora_agnews.results.monitor import MONITOR

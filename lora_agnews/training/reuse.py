@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from lora_agnews.config.schema import TrainConfig, config_hash
+from lora_agnews.config.identity import config_hash
+from lora_agnews.config.schema import TrainConfig
 from lora_agnews.data.source import fingerprints, load_rows
 from lora_agnews.errors import UserError
 from lora_agnews.results.record import RESULT_FILE, RunResult

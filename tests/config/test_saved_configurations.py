@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from lora_agnews.config.compose import compose_config, load_config_file
+from lora_agnews.config.identity import config_hash
 from lora_agnews.config.rules import config_keys
-from lora_agnews.config.schema import TrainConfig, config_hash
+from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import UserError
 
 

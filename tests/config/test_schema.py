@@ -1,9 +1,8 @@
-"""Values of a run that depend on each other, its plain form and its hash."""
+"""Values of a run that depend on each other, and its plain form."""
 
 from lora_agnews.budget import HARD_LIMIT, MAX_RANK
 from lora_agnews.config.compose import compose_config
 from lora_agnews.config.keys import RULES
-from lora_agnews.config.schema import config_hash
 
 
 def test_a_training_file_sets_the_source() -> None:
@@ -19,14 +18,6 @@ def test_plain_values_have_each_key_once_and_neither_the_alias_nor_resume() -> N
     values = compose_config(["model=tiny"]).to_dict()
     assert values["model"]["lora"]["r"] == 1
     assert not {"lora", "resume"} & set(values)
-
-
-def test_the_hash_identifies_everything_but_the_logger() -> None:
-    def digits(*overrides: str) -> str:
-        return config_hash(compose_config(["model=tiny", *overrides]).to_dict())
-
-    assert digits() == digits("logger.project=other", "logger.tags=[a]", "logger.wandb=offline")
-    assert len({digits(), digits("seed=1"), digits("lora.r=2"), digits("trainer.precision=32-true")}) == 4
 
 
 def test_the_rules_are_those_of_the_budget() -> None:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from lora_agnews.config.compose import compose_config
-from lora_agnews.config.schema import config_hash
+from lora_agnews.config.identity import config_hash
 from lora_agnews.errors import UserError
 from lora_agnews.results.record import PACKAGES, RunResult, Status, environment
 
