@@ -69,7 +69,9 @@ class DurationEstimate(L.Callback):
             with console.best_effort():
                 console.print_line(text)
             return
-        remedies = "experiment=laptop, data.train_rows=NUMBER, or a GPU"
+        remedies = "data.train_rows=NUMBER, or a GPU"
+        if not trainer.datamodule.states:  # type: ignore[attr-defined]
+            remedies = f"experiment=laptop, {remedies}"
         highest = torch.get_float32_matmul_precision() == MatmulPrecision.HIGHEST
         if str(trainer.precision) == Precision.FP32 and highest and has_bf16_units() and self.width >= NARROW:
             remedies += f"; with {WIDE_REMEDY if self.width >= WIDE else NARROW_REMEDY}"

@@ -37,7 +37,7 @@ def a_trainer(batches: int, done: int = 0, precision: str = "32-true", accumulat
         accumulate_grad_batches=accumulate,
         estimated_stepping_batches=batches // accumulate,
         fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress)),
-        datamodule=SimpleNamespace(val_rows=[0] * 320, batch_size=32),
+        datamodule=SimpleNamespace(val_rows=[0] * 320, batch_size=32, states={}),
         val_check_interval=100,
     )
 
@@ -108,6 +108,15 @@ def test_a_long_training_names_the_ways_to_shorten_it(
     assert "experiment=laptop, data.train_rows=NUMBER, or a GPU" in err
     assert advised in err
     assert ("; with trainer" in err) == bool(advised)
+
+
+def test_with_a_cached_prefix_the_recipe_for_a_laptop_is_not_advised(
+    clock: Clock, capfd: pytest.CaptureFixture[str]
+) -> None:
+    trainer = a_trainer(10_000)
+    trainer.datamodule.states = {"train": object()}
+    train(trainer, clock, 4.0, 30)
+    assert "To shorten it: data.train_rows=NUMBER, or a GPU" in capfd.readouterr().err
 
 
 def test_on_a_gpu_nothing_is_advised(clock: Clock, capfd: pytest.CaptureFixture[str]) -> None:
