@@ -125,6 +125,7 @@ def averaging_table(name: str) -> list[str]:
 TABLES: dict[str, Callable[[], list[str]]] = {
     "prefix-tiny": lambda: prefix_table("prefix-tiny"),
     "prefix-minilm": lambda: prefix_table("prefix-minilm"),
+    "laptop": lambda: recipe_table("laptop"),
     "laptop-rate": lambda: rate_table("laptop-rate"),
     "pruning": pruning_table,
 }
