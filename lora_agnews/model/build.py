@@ -36,8 +36,10 @@ def load_tokenizer(encoder: Encoder, max_length: int) -> PreTrainedTokenizerBase
         tokenizer = AutoTokenizer.from_pretrained(encoder.folder, trust_remote_code=False)
     except Exception as error:  # whatever a file of the tokenizer leads to in transformers
         raise UserError(f"model.name={encoder.name}: its tokenizer can't be loaded ({error})") from error
-    if tokenizer.pad_token_id is None:
-        raise UserError(f"model.name={encoder.name}: its tokenizer has no padding token, so texts can't form a batch")
+    if tokenizer.pad_token_id is None or not tokenizer.is_fast:
+        raise UserError(
+            f"model.name={encoder.name}: its tokenizer can't be used; it needs a padding token and a tokenizer.json"
+        )
     return tokenizer
 
 

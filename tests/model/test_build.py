@@ -94,7 +94,7 @@ def test_a_tokenizer_without_a_padding_token_or_that_cannot_be_loaded_is_refused
     values = json.loads(settings.read_text())
     assert load_tokenizer(encoder, 64).pad_token_id == 1
     settings.write_text(json.dumps({key: value for key, value in values.items() if key != "pad_token"}))
-    with pytest.raises(UserError, match=r"^model\.name=.*its tokenizer has no padding token"):
+    with pytest.raises(UserError, match=r"^model\.name=.*its tokenizer can't be used; it needs a padding token"):
         load_tokenizer(encoder, 64)
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(UserError, match=r"^model\.name=.*its tokenizer can't be loaded"):
