@@ -26,7 +26,7 @@ class LoraConfig:
     alpha: int = rule("numerator of the scale alpha / r", low=1, high=4096)
     dropout: float = rule("dropout probability on the input of the adapters", low=0, below=1)
     target_modules: Any = rule(
-        "Linear layers that get an adapter, given by the end of their names; all-linear: every one in the encoder",
+        "Linear layers that get an adapter, given by the end of their names; all-linear: every one in the layers",
         valid=are_targets,
         written="a list such as [query,value], [] for none, all-linear, or in quotes ranks: '{query:4,value:8}'",
     )

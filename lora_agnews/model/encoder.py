@@ -9,7 +9,7 @@ from lora_agnews.errors import UserError
 from lora_agnews.hub import fetch
 
 SHIPPED = "tiny"
-SMALL_FILES = ["config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json"]
+SMALL_FILES = ["config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "spm.model"]
 
 
 @dataclass(frozen=True)
