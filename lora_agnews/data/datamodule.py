@@ -83,7 +83,7 @@ class AGNewsDataModule(L.LightningDataModule):
         return class_counts(self.train.labels, self.train_rows)
 
     def describe(self) -> dict[str, Any]:
-        """Return rows per split, training rows per class, origin, number of duplicate texts, and hashes of the files."""
+        """Return rows per split and training rows per class, their origin, the duplicate texts, and hashes of files."""
         assert self.train is not None
         return {
             "source": self.train.origin if self.test is None else f"{self.train.origin}, {self.test.origin}",
