@@ -125,11 +125,11 @@ def test_the_command_prints_the_comparison_and_the_report_has_it(tmp_path: Path)
     save_two(tmp_path / "runs")
     done = command("compare", tmp_path / "runs", "--paired")
     assert done.exit_code == 0, done.output
-    for text in ("beside r=2", "r=1", "validation", "test", "-0.2000 (", "0: 0.5, 1: 0.5", "exact McNemar"):
+    for text in ("beside r=2", "r=1", "val", "test", "-0.2000 (", "0: 0.5, 1: 0.5", "exact McNemar"):
         assert text in done.stdout
     found = json.loads(command("compare", tmp_path / "runs", "--paired", "--json").stdout)
     assert found["best"] == {"r": 2}
-    assert found["others"][0]["validation"]["accuracy"]["value"] == pytest.approx(-0.2)
+    assert found["others"][0]["val"]["accuracy"]["value"] == pytest.approx(-0.2)
     refused = command("compare", tmp_path / "runs", "--paired", "--csv")
     assert refused.exit_code == 2
     assert "has no columns for --paired" in refused.stderr

@@ -18,8 +18,8 @@ def test_each_configuration_has_its_difference_interval_and_p_values(
     lines = [" ".join(line.split()) for line in stream.getvalue().splitlines()]
     assert lines[:2] == ["beside r=4", "run rows difference p by seed"]
     assert [line.split(" ")[:3] for line in lines[2:4]] == [
-        ["r=2", "validation", "-0.1000"],
-        ["r=1", "validation", "-0.1500"],
+        ["r=2", "val", "-0.1000"],
+        ["r=1", "val", "-0.1500"],
     ]
     assert lines[2].endswith("0: 0.5")
     assert "exact McNemar test of each seed" in lines[-1]
