@@ -15,9 +15,11 @@ from lora_agnews.files.atomic import check_output, checked_write
 from lora_agnews.inference.commands import AsJson, demo, evaluate, export, predict
 from lora_agnews.model import plan as planning
 from lora_agnews.results import ranking
+from lora_agnews.results.comparison import compare_with_best
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.terminal import console, tables
 from lora_agnews.terminal.console import exit_cleanly
+from lora_agnews.terminal.paired_table import show_paired
 
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR", help="runs, sweeps and studies, in any mix")]
 
@@ -64,22 +66,32 @@ def compare(
     sort: Annotated[str, typer.Option(help=f"{', '.join(ranking.SORT_KEYS)}, or a key that varies")] = MONITOR.key,
     as_csv: Annotated[bool, typer.Option("--csv", help="print CSV for spreadsheets")] = False,
     as_json: AsJson = False,
+    paired: Annotated[bool, typer.Option("--paired", help="each row beside the best one, on the same rows")] = False,
 ) -> None:
     """Show a leaderboard of runs.
 
     Runs that differ only by seed are one row, mean ± std, ranked by validation. Failed, interrupted and over-budget
-    runs are listed and never counted. Exit status: 2 for a directory without a run.
+    runs are listed and never counted. Exit status: 2 for a directory without a run, and with --paired for runs that
+    have no predictions of the same rows.
     """
     with exit_cleanly():
+        if paired and as_csv:
+            raise typer.BadParameter(
+                "has no columns for --paired; use --json, or leave one of them out", None, None, "--csv"
+            )
         runs = ranking.find_runs(folders)
         tables.note_damaged(runs)
         rows = ranking.rank(runs, sort)
+        beside_best = compare_with_best(rows) if paired else None
         if as_json:
-            console.print_data(json.dumps([row.to_dict() for row in rows], indent=2) + "\n")
+            values = beside_best.to_dict() if beside_best else [row.to_dict() for row in rows]
+            console.print_data(json.dumps(values, indent=2) + "\n")
         elif as_csv:
             console.print_data(ranking.to_csv(rows))
         else:
             tables.show_ranking(rows)
+            if beside_best:
+                show_paired(beside_best)
 
 
 @app.command()

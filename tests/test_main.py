@@ -55,6 +55,11 @@ BAD_USES: list[tuple[list[str], int, str]] = [
     (["export", "RUN", "-o", "out", "--private"], 2, "give --push-to-hub OWNER/NAME too"),
     (["evaluate", "RUN", "labelled.csv", "--errors", "none/out.csv"], 2, "none/out.csv cannot be written"),
     (["demo", "RUN", "--port", "70000"], 2, "Invalid value for '--port'"),
+    (["predict", "RUN", "-", "--prior", "estimate"], 2, "reads the texts twice, so it needs a file"),
+    (["predict", "RUN", "news.csv", "--prior", "equal"], 2, "Invalid value for '--prior'"),
+    (["evaluate", "RUN", "--calibrate", "--checkpoint", "last"], 2, "leave out --checkpoint last"),
+    (["evaluate", "NO_LAST", "--checkpoint", "last"], 2, "last.ckpt is missing"),
+    (["export", "RUN", "-o", "out", "--quantize"], 2, "is for --format onnx, not for merged"),
     (["predict", "news.csv"], 2, "RUN_DIR"),
     (["predict", "HERE", "news.csv"], 2, "not a run directory (no result.json)"),
     (["predict", "KILLED", "news.csv"], 2, "its status is interrupted"),
@@ -93,13 +98,14 @@ def test_a_wrong_use_is_one_message_and_leaves_nothing(
     killed.mkdir()
     result = json.loads((run_dir / "result.json").read_text()) | {"status": "interrupted"}
     (killed / "result.json").write_text(json.dumps(result))
-    broken = ("damaged", "no_record", "headless", "nan")
+    broken = ("damaged", "no_record", "headless", "nan", "no_last")
     for name in broken:
         shutil.copytree(run_dir, tmp_path / name)
     change_adapter(tmp_path / "nan", lambda name, value: value * float("nan"))
     change_adapter(tmp_path / "headless", lambda name, value: None if "out_proj" in name else value)
     (tmp_path / "damaged" / "adapter" / "adapter_model.safetensors").write_bytes(b"damaged")
     (tmp_path / "no_record" / "result.json").write_text("{}")
+    (tmp_path / "no_last" / "checkpoints" / "last.ckpt").unlink()
     monkeypatch.chdir(tmp_path)
     places = {"RUN": str(run_dir), "HERE": "."} | {name.upper(): name for name in ("killed", *broken)}
     done = command(*(places.get(argument, argument) for argument in arguments))

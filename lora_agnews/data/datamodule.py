@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from lora_agnews.data.batches import BucketSampler, Loader, collate, evaluation_batches
 from lora_agnews.data.cache import default_cache
 from lora_agnews.data.source import Rows, fingerprints, load_rows
-from lora_agnews.data.split import Overlap, overlap, stratified_part, stratified_split
+from lora_agnews.data.split import Overlap, class_counts, overlap, split_rows
 from lora_agnews.data.states import States, StatesOfSome
 from lora_agnews.data.tokens import Tokens, load_tokens
 from lora_agnews.labels import LABELS
@@ -23,8 +23,8 @@ from lora_agnews.labels import LABELS
 class AGNewsDataModule(L.LightningDataModule):
     """Batches for training, validation (a seeded, stratified share of the training rows) and test.
 
-    After `setup`, `train_rows` and `val_rows` index `train`, and `test` is None if there is no test file. `num_rows`
-    selects some of the training rows; the validation rows stay the same.
+    After `setup`, `train_rows` and `val_rows` index `train`, and `test` is None if there is no test file. The number
+    `train_rows` selects some of the training rows; the validation rows stay the same.
     """
 
     def __init__(
@@ -46,8 +46,7 @@ class AGNewsDataModule(L.LightningDataModule):
         super().__init__()
         self.tokenizer, self.max_length = tokenizer, max_length
         self.files = (source, train_file, test_file)
-        self.val_fraction, self.num_rows, self.seed = val_fraction, train_rows, seed
-        self.split_seed = seed if split_seed is None else split_seed
+        self.split, self.seed = (val_fraction, train_rows, split_seed, seed), seed
         self.batch_size, self.eval_batch_size, self.bucket = batch_size, eval_batch_size, bucket
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache()
         self.train: Rows | None = None
@@ -60,9 +59,7 @@ class AGNewsDataModule(L.LightningDataModule):
         self.train, self.test = load_rows(*self.files)
         self.fingerprints = fingerprints(self.train, self.test)
         labels = self.train.labels
-        self.train_rows, self.val_rows = stratified_split(labels, self.val_fraction, self.split_seed)
-        if self.num_rows:
-            self.train_rows = stratified_part(labels, self.train_rows, self.num_rows, self.split_seed)
+        self.train_rows, self.val_rows = split_rows(labels, *self.split)
         self.overlap: Overlap = overlap(self.train, self.train_rows, self.val_rows, self.test)
         self.tokens = load_tokens(self.train.texts, self.tokenizer, self.max_length, self.cache_dir)
         if self.test:
@@ -74,14 +71,26 @@ class AGNewsDataModule(L.LightningDataModule):
         assert self.train is not None
         return self.train.texts
 
+    @property
+    def test_texts(self) -> list[str]:
+        """All texts of the test file; none if there is no test file."""
+        return self.test.texts if self.test else []
+
+    @property
+    def train_classes(self) -> list[int]:
+        """Number of training rows of each class."""
+        assert self.train is not None
+        return class_counts(self.train.labels, self.train_rows)
+
     def describe(self) -> dict[str, Any]:
-        """Return the rows per split, their origin, the number of duplicate texts, and hashes of both files."""
+        """Return rows per split and training rows per class, their origin, the duplicate texts, and hashes of files."""
         assert self.train is not None
         return {
             "source": self.train.origin if self.test is None else f"{self.train.origin}, {self.test.origin}",
             "train": len(self.train_rows),
             "val": len(self.val_rows),
             "test": len(self.test) if self.test else 0,
+            "train_classes": self.train_classes,
             "duplicates": asdict(self.overlap),
             "fingerprints": self.fingerprints,
         }
@@ -98,9 +107,7 @@ class AGNewsDataModule(L.LightningDataModule):
         """Return the weights of the classes; for "balanced", rows / (classes * rows of the class)."""
         if not isinstance(wanted, str):
             return wanted
-        assert self.train is not None
-        counts = np.bincount(np.asarray(self.train.labels)[self.train_rows], minlength=len(LABELS))
-        return [len(self.train_rows) / (len(LABELS) * int(count)) for count in counts]
+        return [len(self.train_rows) / (len(LABELS) * count) for count in self.train_classes]
 
     def used_tokens(self) -> dict[str, Tokens]:
         """Return the tokens of the training and validation rows together, and of the test rows, if there are any."""
@@ -125,7 +132,7 @@ class AGNewsDataModule(L.LightningDataModule):
     def test_dataloader(self) -> Loader:
         assert self.test is not None
         batches = evaluation_batches(self.test_tokens.lengths, self.eval_batch_size, self._rank_and_devices())
-        return self._loader("test", np.arange(len(self.test)), batches)
+        return self._loader("test", np.arange(len(self.test)), batches, numbered=True)
 
     def _batches_consumed(self) -> int:
         return 0 if self.trainer is None else self.trainer.fit_loop.epoch_loop.batch_progress.total.ready

@@ -210,14 +210,20 @@ def show_evaluation(found: Evaluation) -> None:
     """Show metrics, classes and confusion matrix with their 95% intervals."""
     table = _table("", "value", "95% interval", "")
     table.columns[-1].justify = "left"
-    for name, each, method in (
-        ("accuracy", found.accuracy, "Wilson"),
-        ("macro-F1", found.macro_f1, "bootstrap"),
-        ("expected calibration error", found.calibration_error, "bootstrap"),
-    ):
+    estimates = {"accuracy": found.accuracy, "macro-F1": found.macro_f1}
+    losses = {"loss": found.metrics["test/loss"]}
+    estimates["expected calibration error"] = found.calibration_error
+    if found.calibrated:
+        estimates["the same, calibrated"] = found.calibrated.calibration_error
+        losses["the same, calibrated"] = found.calibrated.loss
+    for name, each in estimates.items():
+        method = "Wilson" if name == "accuracy" else "bootstrap"
         table.add_row(name, f"{each.value:.4f}", f"{each.low:.4f} to {each.high:.4f}", method)
-    table.add_row("loss", f"{found.metrics['test/loss']:.4f}")
+    for name, loss in losses.items():
+        table.add_row(name, f"{loss:.4f}")
     print_table(table)
+    if found.calibrated:
+        print_line(f"calibrated with temperature {found.calibrated.temperature:.4f}", style="dim")
     table = _table("class", "precision (Wilson)", "recall (Wilson)", "F1 (bootstrap)")
     for name, scores in found.classes.items():
         table.add_row(name, *map(_interval, scores.values()))

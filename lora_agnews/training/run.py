@@ -55,7 +55,7 @@ def _run(
         # Importing torch takes seconds, which a run that ends here need not wait for.
         from lora_agnews.model.adapter import save_adapter
         from lora_agnews.results.figures import draw_run
-        from lora_agnews.results.predictions import save_predictions
+        from lora_agnews.results.predictions import TEST_PREDICTIONS_FILE, save_predictions
         from lora_agnews.training.callbacks import Stopwatch
         from lora_agnews.training.checkpoint import read_checkpoint, run_identity, seconds_before
         from lora_agnews.training.fit import fit, prepare, test
@@ -80,9 +80,10 @@ def _run(
             fitted = fit(parts, trainer, checkpoint, config.trainer.compile)
             result.budget = fitted.budget.to_dict()
             result.throughput, result.seconds = fitted.throughput, result.seconds | fitted.seconds
-            test_metrics, test_confusion = test(parts, trainer, run_dir, is_tested)
+            test_metrics, test_confusion, tested = test(parts, trainer, run_dir, is_tested)
             result.metrics, result.confusion = fitted.metrics | test_metrics, test_confusion or fitted.confusion
             save_predictions(run_dir, fitted.predictions, parts.data.train_texts)
+            save_predictions(run_dir, tested, parts.data.test_texts, TEST_PREDICTIONS_FILE)
             save_adapter(parts.model, encoder, run_dir / "adapter")
             result.status = Status.STOPPED_EARLY if fitted.stopped_early else Status.FINISHED
             if trainer.is_global_zero:

@@ -9,6 +9,7 @@ from lora_agnews.files.locks import run_lock
 from lora_agnews.model.build import speed_up
 from lora_agnews.model.encoder import find_encoder, weights_id
 from lora_agnews.results.figures import draw_run
+from lora_agnews.results.predictions import TEST_PREDICTIONS_FILE, save_predictions
 from lora_agnews.results.record import CONFIG_FILE, METRICS_FILE, RunResult
 from lora_agnews.results.row import TEST
 from lora_agnews.terminal import console
@@ -56,7 +57,8 @@ def _add_test(run_dir: Path, result: RunResult) -> None:
             console.note(f"{run_dir.name} is tested on {here['device']} in {here['precision']}, unlike its validation")
         speed_up(parts.model, parts.architecture, trainer.precision)
         ready = time.perf_counter()
-        metrics, result.confusion = test(parts, trainer, run_dir, is_wanted=True)
+        metrics, result.confusion, predictions = test(parts, trainer, run_dir, is_wanted=True)
+        save_predictions(run_dir, predictions, parts.data.test_texts, TEST_PREDICTIONS_FILE)
         result.metrics |= metrics
         result.seconds["test"] = time.perf_counter() - ready
         result.seconds["total"] += time.perf_counter() - began  # loading the model again included

@@ -90,8 +90,10 @@ def test_batches_hold_the_labels_of_their_rows_and_are_padded_one_by_one(make_da
         assert set(sizes[1:]) == {size}
 
 
-def test_batches_of_validation_have_the_numbers_of_their_rows_in_the_training_file(make_data: MakeData) -> None:
+def test_batches_of_validation_and_test_have_the_numbers_of_their_rows_in_the_file(make_data: MakeData) -> None:
     data = make_data()
+    for batch in data.test_dataloader():
+        assert decoded_texts(data, [batch]) == [data.test_texts[row] for row in batch["rows"]]
     for batch in data.val_dataloader():
         assert decoded_texts(data, [batch]) == [data.train_texts[row] for row in batch["rows"]]
     assert "rows" not in next(iter(data.train_dataloader()))
@@ -133,6 +135,7 @@ def test_balanced_weights_are_inversely_proportional_to_the_training_rows_of_a_c
 def test_a_run_without_a_test_file_has_no_test_rows(make_data: MakeData) -> None:
     data = make_data(test=False)
     assert data.test is None
+    assert data.test_texts == []
     assert data.describe()["test"] == 0
     assert len(decoded_texts(data, data.val_dataloader())) == NUM_TRAIN // 10
 
@@ -145,6 +148,7 @@ def test_the_record_counts_rows_and_duplicates(make_data: MakeData, tmp_path: Pa
         "train": 72,
         "val": 8,
         "test": 21,
+        "train_classes": [18, 18, 18, 18],
         "duplicates": {"within_train": 0, "train_and_val": 0, "train_and_test": 0},
     }
 

@@ -125,6 +125,35 @@ def test_a_run_without_a_test_split_needs_a_file(run_copy: Path) -> None:
     assert "the run has no test split; give a labelled FILE" in done.stderr
 
 
+def test_the_last_checkpoint_is_evaluated_beside_the_best_one(run_copy: Path, tmp_path: Path) -> None:
+    """With changed weights in it, the metrics are those of these weights."""
+    path = run_copy / "checkpoints" / "last.ckpt"
+    before = evaluated(run_copy, "--checkpoint", "last")
+    saved = torch.load(path, weights_only=True)
+    last = {name: value for name, value in saved["state_dict"].items() if name.endswith("out_proj.bias")}
+    assert len(last) == 1
+    for value in last.values():
+        value[3] += 1000
+    torch.save(saved, path)
+    found = evaluated(run_copy, "--checkpoint", "last")
+    assert found["metrics"]["test/accuracy"] == 0.25, "everything is Sci/Tech"
+    assert before["metrics"]["test/accuracy"] > 0.25
+    assert (run_copy / "figures" / "confusion-last.png").exists()
+    done = command("evaluate", run_copy, "--checkpoint", "last")
+    assert "last checkpoint, on 1,000 rows" in done.stdout
+    assert done.stderr == "", "no comparison with result.json"
+    assert evaluated(run_copy, "--checkpoint", "best")["metrics"] != found["metrics"]
+    del saved["state_dict"][next(iter(last))]
+    torch.save(saved, path)
+    done = command("evaluate", run_copy, "--checkpoint", "last")
+    assert done.exit_code == 2
+    assert "contains other weights than the run in" in done.stderr.replace("\n", " ")
+    path.write_bytes(b"damaged")
+    done = command("evaluate", run_copy, "--checkpoint", "last")
+    assert done.exit_code == 2
+    assert "last.ckpt: damaged" in done.stderr
+
+
 def random_rows(number: int, seed: int = 0) -> tuple[np.ndarray, Tensor]:
     rng = np.random.default_rng(seed)
     labels = rng.integers(4, size=number)

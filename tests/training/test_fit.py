@@ -80,8 +80,8 @@ def test_the_metrics_are_those_of_the_best_validation_and_its_weights_are_tested
     with torch.no_grad():  # what the last step left is replaced by the best checkpoint
         for parameter in trainable_parameters(parts.task).values():
             parameter.zero_()
-    metrics, confusion = fitting.test(parts, trainer, tmp_path, is_wanted=True)
-    assert metrics == {}, "no test file"
+    metrics, confusion, predictions = fitting.test(parts, trainer, tmp_path, is_wanted=True)
+    assert metrics == predictions == {}, "no test file"
     assert confusion == [], "that of the best validation is in what fit returned"
     for name, value in trainable_parameters(parts.task).items():
         assert torch.equal(value.cpu(), best["state_dict"][name])
