@@ -190,7 +190,7 @@ def _calibrated_model(run: Run) -> Model:
     if run.temperature:
         head = read_architecture_folder(run.encoder.name, run.encoder.folder).head
         with torch.no_grad():
-            for parameter in model.network.get_submodule(head.out).parameters():
+            for parameter in model.network.get_submodule(head[-1]).parameters():
                 parameter.div_(run.temperature)
     return model
 
