@@ -3,8 +3,8 @@
     python -m benchmarks.prior RUN_DIR [--file labelled.csv]    # default: the run's test split
 
 The labelled rows are drawn again with other shares of the classes: --draws times --rows rows for each shift. The gain
-is a difference in accuracy on the same rows, mean and standard deviation over the draws. "known" corrects with the
-true shares, which nobody has. If the run is calibrated, there is a second table with its calibrated probabilities.
+is a difference in accuracy on the same rows, mean and standard deviation over the draws. "known" corrects with the true
+shares, which nobody has. If the run is calibrated, there is a second table with its calibrated probabilities.
 """
 
 import argparse

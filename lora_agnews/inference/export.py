@@ -68,8 +68,7 @@ class Agreement:
     labels: int
 
     def __str__(self) -> str:
-        labels = f", {self.labels} labels equal" if self.labels < CHECKED_ROWS else ""
-        return f"logits within {self.difference:.1e} of the run's on {CHECKED_ROWS} rows{labels}"
+        return f"logits within {self.difference:.1e} of the run's on {CHECKED_ROWS} rows, {self.labels} labels equal"
 
     def check(self, quantized: bool) -> None:
         """Raises: RuntimeError, if logits differ by more than 1e-4 or, for int8 weights, more than 3 labels differ."""

@@ -49,7 +49,11 @@ def quantize_onnx(folder: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     whole = (folder / FILE).rename(folder / "float32.onnx")
-    quantize_dynamic(whole, folder / FILE, weight_type=QuantType.QInt8)
+    logging.disable(logging.WARNING)  # it recommends a step that is for other models
+    try:
+        quantize_dynamic(whole, folder / FILE, weight_type=QuantType.QInt8)
+    finally:
+        logging.disable(logging.NOTSET)
     whole.unlink()
 
 

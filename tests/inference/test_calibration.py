@@ -12,7 +12,7 @@ from lora_agnews import load_run
 from lora_agnews.errors import UserError
 from lora_agnews.inference.calibration import CALIBRATION_FILE, fit_temperature, load_temperature, save_temperature
 from tests.commands import command
-from tests.files_of_rows import TEST_TEXTS, read_csv, write_lines
+from tests.files_of_rows import TEST_TEXTS, read_csv, write_labelled, write_lines
 from tests.messages import check_message
 from tests.records import change_adapter
 
@@ -91,24 +91,20 @@ def test_probabilities_are_calibrated_wherever_a_run_predicts(run_copy: Path, ot
     assert found == pytest.approx(expected[0][:, 0].tolist(), abs=1e-5)
 
 
-def test_evaluate_calibrates_a_run_and_reports_both_errors(run_copy: Path) -> None:
-    before = json.loads(command("evaluate", run_copy, "--json").stdout)
-    assert before["calibrated"] is None
-    done = command("evaluate", run_copy, "--calibrate")
+def test_evaluate_calibrates_a_run_and_reports_both_errors(run_copy: Path, tmp_path: Path) -> None:
+    labelled = tmp_path / "labelled.csv"
+    write_labelled(labelled, 5)
+    before = json.loads(command("evaluate", run_copy, labelled, "--json").stdout)
+    assert before.pop("calibrated") is None
+    done = command("evaluate", run_copy, labelled, "--calibrate", "--json")
     assert done.exit_code == 0, done.output
-    assert done.stderr == "", "the validation metrics are those of result.json"
-    for text in ("the same, calibrated", "calibrated with temperature", "from 400 validation rows"):
-        assert text in done.stdout
-    temperature = load_temperature(run_copy)
-    after = json.loads(command("evaluate", run_copy, "--json").stdout)
+    assert done.stderr == "", "the metrics of the validation rows are those of result.json"
+    after = json.loads(done.stdout)
     calibrated = after.pop("calibrated")
-    assert calibrated["temperature"] == temperature
-    assert calibrated["loss"] < after["metrics"]["test/loss"]
-    assert after == {key: value for key, value in before.items() if key != "calibrated"}, "all else is as before"
-    with pytest.MonkeyPatch.context() as patch:  # the same validation rows, whatever the working directory
-        patch.chdir(run_copy)
-        assert command("evaluate", ".", "--calibrate").exit_code == 0
-    assert load_temperature(run_copy) == temperature
+    assert after == before, "all else is as it was"
+    assert calibrated["temperature"] == load_temperature(run_copy) != 1.0
+    assert calibrated["loss"] != after["metrics"]["test/loss"]
+    assert calibrated["calibration_error"]["value"] != after["calibration_error"]["value"]
 
 
 def test_a_run_without_its_training_file_is_not_calibrated(run_dir: Path, tmp_path: Path) -> None:

@@ -213,6 +213,7 @@ def test_an_adapter_export_of_a_calibrated_run_says_that_it_is_not(calibrated: P
     assert "divide the logits by 2" in (tmp_path / "adapter" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_int8_weights_are_small_and_give_the_labels_of_the_calibrated_run(calibrated: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason='pip install -e ".[onnx]"')
     done = command("export", calibrated, "-o", tmp_path / "int8", "--format", "onnx", "--quantize")
