@@ -26,7 +26,8 @@ SETTINGS: dict[str, dict[str, Any]] = {  # of the families below that differ fro
     "electra": {"embedding_size": 8},
     "deberta-v2": DEBERTA | {"conv_kernel_size": 3},
     "deberta-v3": DEBERTA,  # its model_type is deberta-v2
-    "modernbert": {"local_attention": 4, "classifier_pooling": "mean", "cls_token_id": 0, "sep_token_id": 2},
+    "modernbert": {"local_attention": 4, "classifier_pooling": "mean"}
+    | {f"{name}_token_id": 2 for name in ("bos", "eos", "cls", "sep")},
     "albert": {"embedding_size": 8},
 }
 MODULES = {family: (*names.attention, names.feed_forward[0]) for family, names in FAMILIES.items()}

@@ -20,11 +20,10 @@ pytestmark = [
 
 @pytest.mark.parametrize("family", ["electra", *OTHERS])
 def test_a_family_is_trained_evaluated_exported_and_loaded_by_plain_peft(family: str, tmp_path: Path) -> None:
-    encoder = save_encoder(family, tmp_path / "encoder")
+    encoder, run_dir = save_encoder(family, tmp_path / "encoder"), tmp_path / "run"
     targets = f"lora.target_modules=[{MODULES[family][0]},{MODULES[family][4]}]"
-    overrides = [f"model.name={encoder.name}", targets, "model.head=lora"]
+    overrides = ["experiment=quickstart", f"model.name={encoder.name}", targets, "model.head=lora"]
     predicted = json.loads(command("budget", *overrides, "--json").stdout)
-    run_dir = tmp_path / "run"
     done = train(run_dir, *overrides)
     assert done.returncode == 0, done.stderr
     result = json.loads((run_dir / "result.json").read_text())
@@ -34,11 +33,12 @@ def test_a_family_is_trained_evaluated_exported_and_loaded_by_plain_peft(family:
     (tmp_path / "news.txt").write_text("Oil prices rise\nThe champions draw\n")
     assert command("predict", run_dir, tmp_path / "news.txt", "-o", tmp_path / "out.csv").exit_code == 0
     for kind in ("adapter", "merged", "onnx"):
-        done = command("export", run_dir, "-o", tmp_path / kind, "--format", kind)
-        assert done.exit_code == 0, done.output
+        exported = command("export", run_dir, "-o", tmp_path / kind, "--format", kind)
+        assert exported.exit_code == 0, exported.output
         assert json.loads((tmp_path / kind / "export.json").read_text())["difference"] <= 1e-4
     base = AutoModelForSequenceClassification.from_pretrained(encoder.folder, num_labels=4, dtype=torch.float32)
     plain = peft.PeftModel.from_pretrained(base, run_dir / "adapter").eval()
     ours = Model(open_run(run_dir), torch.device("cpu"), merged=False)
+    batch = some_batch()
     with torch.no_grad():
-        assert torch.equal(plain(**some_batch()).logits, ours.network(**some_batch()).logits)
+        torch.testing.assert_close(plain(**batch).logits, ours.network(**batch).logits, atol=1e-6, rtol=0)
