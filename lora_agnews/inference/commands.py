@@ -23,6 +23,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 def evaluate(
     run_dir: RunDir,
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="labelled file; default: test split")] = None,
+    text_column: Annotated[str, typer.Option(help="column of FILE with the texts")] = "text",
+    label_column: Annotated[str, typer.Option(help="column of FILE with the labels")] = "label",
     errors: Annotated[Path | None, typer.Option(metavar="FILE", help="write misclassified rows to this CSV")] = None,
     base: Base = None,
     as_json: AsJson = False,
@@ -38,7 +40,7 @@ def evaluate(
         from lora_agnews.inference.submission import write_errors
 
         run = open_run(run_dir, base)
-        rows = evaluation.rows_to_evaluate(run, file)
+        rows = evaluation.rows_to_evaluate(run, file, (text_column, label_column))
         if errors and errors.resolve() == Path(rows.origin).resolve():
             raise UserError(f"--errors={errors}: would overwrite the labelled file; choose another")
         errors_stream = files.enter_context(output_file(errors)) if errors else None  # checked before the work begins

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
 from lora_agnews.config.choices import ExportFormat
-from lora_agnews.data.source import load_test_rows
+from lora_agnews.data.source import Source, load_test_rows
 from lora_agnews.errors import UserError
 from lora_agnews.files.atomic import write_atomically
 from lora_agnews.inference.classifier import Model, Run, silence_transformers
@@ -170,7 +170,7 @@ class _Logits(nn.Module):
 
 def difference(run: Run, logits: Callable[[Tensor, Tensor], Tensor]) -> float:
     """Return the largest difference from the trained model, unmerged, on shipped rows of several lengths."""
-    rows = load_test_rows("sample", None)
+    rows = load_test_rows(Source("sample"))
     assert rows is not None
     trained, found = Model(run, torch.device("cpu"), merged=False), list[Tensor]()
     length = run.config.data.max_length

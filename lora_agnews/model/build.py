@@ -47,7 +47,7 @@ def load_base(encoder: Encoder) -> nn.Module:
     """Load the pretrained encoder with a new head for the four classes. Raises: RuntimeError, if it has no weights."""
     folder = encoder.folder
     if encoder.origin.startswith("hub:"):
-        folder = fetch(encoder.name, "model", WEIGHTS, encoder.revision).folder
+        folder = fetch(encoder.name, WEIGHTS, encoder.revision).folder
     if not list(folder.glob("*.safetensors")):
         raise RuntimeError(f"{encoder.origin}: no *.safetensors weights in {folder}; other formats are not loaded")
     config = AutoConfig.from_pretrained(encoder.folder)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from lora_agnews.data.source import Rows, load_rows, read_file
+from lora_agnews.data.source import Rows, Source, load_rows, read_file
 from lora_agnews.errors import UserError
 from tests.files_of_rows import (
     CLASSES,
@@ -30,7 +30,7 @@ def test_every_format_gives_the_same_rows(name: str, tmp_path: Path) -> None:
 
 
 def test_the_shipped_sample_is_balanced_and_small() -> None:
-    train, test = load_rows("sample", None, None)
+    train, test = load_rows(Source("sample"))
     assert test is not None
     assert np.bincount(train.labels).tolist() == [1000] * 4
     assert np.bincount(test.labels).tolist() == [250] * 4
@@ -68,7 +68,7 @@ BAD_FILES: list[tuple[str, bytes | None, list[str]]] = [
     ("no_label.csv", b"text,class\nnews,0\n", ["no column label", "text, class"]),
     ("no_header.csv", b"some news,0\n", ["row 1", "text,label", "class,title,description", "2 columns", "'some news'"]),
     ("empty_text.csv", GOOD + b"  ,1\n", ["row 5", "empty"]),
-    ("high.csv", GOOD + b"news,4\n", ["row 5", "label 4", "0, 1, 2, 3", "World"]),
+    ("high.csv", GOOD + b"news,4\n", ["row 5", "label '4'", "0, 1, 2, 3", "World"]),
     ("negative.csv", GOOD + b"news,-1\n", ["row 5", "label '-1'"]),
     ("name.csv", GOOD + b"news,Politics\n", ["row 5", "'Politics'", "World, Sports, Business, Sci/Tech"]),
     ("no_number.csv", GOOD + b"news,1.0\n", ["row 5", "'1.0'"]),
@@ -121,11 +121,11 @@ def test_a_bad_test_file_is_refused_although_the_training_file_is_good(tmp_path:
     train.write_bytes(GOOD)
     test.write_bytes(GOOD + b"news,4\n")
     with pytest.raises(UserError) as caught:
-        load_rows("files", str(train), str(test))
-    check_message(str(caught.value), [str(test), "row 5", "label 4"])
+        load_rows(Source("files", str(train), str(test)))
+    check_message(str(caught.value), [str(test), "row 5", "label '4'"])
 
 
 def test_shipped_rows_have_an_origin_without_a_path() -> None:
-    train, test = load_rows("sample", None, None)
+    train, test = load_rows(Source("sample"))
     assert test is not None
     assert (train.origin, test.origin) == ("shipped:train.csv.gz", "shipped:test.csv.gz")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lora_agnews.data.source import HUB_NAME
+from lora_agnews.labels import AG_NEWS
 from lora_agnews.results.ranking import find_runs
 from lora_agnews.results.record import RunResult
 from tests.hub_commands import (
@@ -83,7 +83,7 @@ def test_the_default_command_trains_tests_and_records(first: tuple[Path, Done, l
 def test_the_record_names_the_commits_of_model_and_data(first: tuple[Path, Done, list[str]]) -> None:
     result = RunResult.load(first[0])
     assert result.data["model"] == f"hub:{MODEL}@{COMMITS['main'][:12]}"
-    assert f"hub:{HUB_NAME}@{COMMITS['main'][:12]}" in result.data["source"]
+    assert f"hub:{AG_NEWS}@{COMMITS['main'][:12]}" in result.data["source"]
 
 
 def test_downloads_show_progress(first: tuple[Path, Done, list[str]]) -> None:

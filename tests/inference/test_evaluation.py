@@ -14,7 +14,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassCalibrationError
 
 from lora_agnews import load_run
-from lora_agnews.data.source import load_test_rows
+from lora_agnews.data.source import Source, load_test_rows
 from lora_agnews.inference import evaluation
 from lora_agnews.labels import LABELS, label_key
 from lora_agnews.results.estimates import Estimate
@@ -24,7 +24,7 @@ from tests.files_of_rows import (
     TEST_TEXTS,
 )
 
-ROWS = load_test_rows("sample", None) or pytest.fail("no test rows")
+ROWS = load_test_rows(Source("sample")) or pytest.fail("no test rows")
 
 
 KEYS = [label_key(name) for name in LABELS]
