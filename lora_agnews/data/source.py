@@ -133,14 +133,14 @@ def _validated(
     texts, labels = [], []
     for number, (text, label) in enumerate(pairs, 1):
         texts.append(_text(text, where, number))
-        known = _label(label)
-        if known is None:
+        value = _label(label)
+        if type(value) is not int or value not in range(len(LABELS)):
             found = sorted({repr(each) for each in all_labels})
             others = f"; the labels there are {', '.join(found[:MOST_SHOWN])}" if found else ""
             others += ", ..." if len(found) > MOST_SHOWN else ""
             allowed = f"0, 1, 2, 3 or one of {', '.join(LABELS)}"
-            raise UserError(f"{where}: row {number}: label {label!r} is not {allowed}{others}")
-        labels.append(known)
+            raise UserError(f"{where}: row {number}: label {value!r} is not {allowed}{others}")
+        labels.append(value)
     if not texts:
         raise UserError(f"{where}: no rows")
     missing = [name for i, name in enumerate(LABELS) if i not in set(labels)]
@@ -163,10 +163,14 @@ def _text(text: Any, where: str, number: int) -> str:
     return text
 
 
-def _label(label: Any) -> int | None:
-    """Return 0 to 3 for such a number or the name of a class, whatever its capitals and punctuation, otherwise None."""
-    if isinstance(label, str):
-        name = re.sub(r"[\W_]", "", label).lower()
-        digits = re.fullmatch(r"[0-9]{1,9}", label.strip())
-        label = SPELLINGS.index(name) if name in SPELLINGS else int(digits[0]) if digits else None
-    return label if isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(LABELS) else None
+def _label(label: Any) -> Any:
+    """Return the number of a class that is given by its name, in any capitals and punctuation, or by digits.
+
+    Anything else is returned as it is.
+    """
+    if not isinstance(label, str):
+        return label
+    name = re.sub(r"[\W_]", "", label).lower()
+    if name in SPELLINGS:
+        return SPELLINGS.index(name)
+    return int(label) if re.fullmatch(r"[0-9]{1,9}", label.strip()) else label

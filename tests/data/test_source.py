@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -68,7 +69,7 @@ BAD_FILES: list[tuple[str, bytes | None, list[str]]] = [
     ("no_label.csv", b"text,class\nnews,0\n", ["no column label", "text, class"]),
     ("no_header.csv", b"some news,0\n", ["row 1", "text,label", "class,title,description", "2 columns", "'some news'"]),
     ("empty_text.csv", GOOD + b"  ,1\n", ["row 5", "empty"]),
-    ("high.csv", GOOD + b"news,4\n", ["row 5", "label '4'", "0, 1, 2, 3", "World"]),
+    ("high.csv", GOOD + b"news,4\n", ["row 5", "label 4", "0, 1, 2, 3", "World"]),
     ("negative.csv", GOOD + b"news,-1\n", ["row 5", "label '-1'"]),
     ("name.csv", GOOD + b"news,Politics\n", ["row 5", "'Politics'", "World, Sports, Business, Sci/Tech"]),
     ("no_number.csv", GOOD + b"news,1.0\n", ["row 5", "'1.0'"]),
@@ -122,7 +123,19 @@ def test_a_bad_test_file_is_refused_although_the_training_file_is_good(tmp_path:
     test.write_bytes(GOOD + b"news,4\n")
     with pytest.raises(UserError) as caught:
         load_rows(Source("files", str(train), str(test)))
-    check_message(str(caught.value), [str(test), "row 5", "label '4'"])
+    check_message(str(caught.value), [str(test), "row 5", "label 4"])
+
+
+def test_columns_of_files_may_have_other_names(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_bytes(GOOD.replace(b"text,label", b"content,topic"))
+    source = Source("files", str(tmp_path / "train.csv"), text_column="content", label_column="topic")
+    train, test = load_rows(source)
+    assert (train.texts[:2], train.labels, test) == (["some news", "more news"], [0, 1, 2, 3], None)
+    with pytest.raises(UserError, match=r"no column label; the columns are content, topic\. Other columns: data\.text"):
+        load_rows(replace(source, label_column=None))
+    (tmp_path / "train.csv").write_bytes(CANONICAL)
+    with pytest.raises(UserError, match="AG News' own format has the columns text and label only"):
+        load_rows(source)
 
 
 def test_shipped_rows_have_an_origin_without_a_path() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from lora_agnews.labels import AG_NEWS
@@ -17,6 +18,7 @@ from tests.hub_commands import (
     MODEL,
     NO_WEIGHTS,
     NOWHERE,
+    OTHER_DATA,
     WAYS_OUT,
     Done,
     address,
@@ -175,6 +177,33 @@ def test_a_run_over_the_budget_is_refused_without_asking_the_hub(tmp_path: Path)
     assert "hub" not in done.stderr
     result = RunResult.load(tmp_path / "run")
     assert (result.status, result.budget["trainable"]) == ("over_budget", 1_154_052)
+
+
+@pytest.mark.slow
+def test_a_run_on_another_data_set_is_used_later_without_the_hub(model_hub: HubServer, tmp_path: Path) -> None:
+    home, run_dir = tmp_path / "home", tmp_path / "runs" / "other"
+    columns = ["data.text_column=content", "data.label_column=topic"]
+    done = train(home, model_hub.endpoint, run_dir, f"data.name={OTHER_DATA}", "data.revision=v1", *columns)
+    assert done.returncode == 0, done.stderr
+    result = RunResult.load(run_dir)
+    assert result.data["source"] == f"hub:{OTHER_DATA}@{COMMITS['v1'][:12]}"
+    assert (result.data["train"], result.data["val"], result.data["test"]) == (360, 40, 0)
+    for name in ("config.yaml", "result.json"):
+        assert str(tmp_path) not in (run_dir / name).read_text()
+    labelled = tmp_path / "labelled.csv"
+    labelled.write_text("headline,class\nOil prices rise,Business\n")
+    with unreachable() as gone:
+        file = [str(labelled), "--text-column", "headline", "--label-column", "class", "--json"]
+        evaluated = run(home, address(gone), *EVALUATE, str(run_dir), *file)
+        assert json.loads(evaluated.stdout)["rows"] == 1, evaluated.stderr
+        no_rows = run(home, address(gone), *EVALUATE, str(run_dir))
+        assert (no_rows.returncode, "the run has no test split" in no_rows.stderr) == (2, True)
+        exported = run(home, address(gone), "-m", "lora_agnews", "export", str(run_dir), "-o", str(tmp_path / "out"))
+        assert exported.returncode == 0, exported.stderr
+        again = train(home, address(gone), tmp_path / "runs" / "again", f"data.name={OTHER_DATA}", *columns)
+    assert yaml.safe_load((tmp_path / "out" / "README.md").read_text().split("---")[1])["datasets"] == [OTHER_DATA]
+    assert again.returncode == 0, again.stderr
+    assert RunResult.load(tmp_path / "runs" / "again").data == result.data
 
 
 @pytest.mark.slow
