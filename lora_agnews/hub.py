@@ -78,7 +78,7 @@ def fetch(repo: str, patterns: list[str], revision: str | None = None) -> Snapsh
         find_commit(repo, "model", revision)
     except Unreachable as error:
         unreachable = f"{error} and the cache lacks it"
-    enable_progress_bars("huggingface_hub")  # transformers disables them together with its own
+    show_downloads()
     try:
         # Pass the revision, not its commit: only then does the cache remember the commit of a branch.
         folder = snapshot_download(
@@ -91,6 +91,11 @@ def fetch(repo: str, patterns: list[str], revision: str | None = None) -> Snapsh
     except NETWORK_ERRORS as error:
         raise FetchError(repo, "model", unreachable or broken_off(error)) from error
     return Snapshot(Path(folder), Path(folder).name)
+
+
+def show_downloads() -> None:
+    """Enable the progress bars of downloads, which transformers disables together with its own."""
+    enable_progress_bars("huggingface_hub")
 
 
 def broken_off(error: Exception) -> str:

@@ -110,7 +110,9 @@ class DataConfig:
     bucket: int = rule(
         "number of batches that are sorted by length together; 0: random batches without sorting", low=0, high=100_000
     )
-    cache_dir: str | None = rule("cache of token ids and prefixes for later runs; null: ~/.cache/lora_agnews")
+    cache_dir: str | None = rule(
+        "cache of token ids, prefixes and, with several devices, rows; null: ~/.cache/lora_agnews"
+    )
 
 
 @dataclass
