@@ -31,9 +31,8 @@ class OpenDataset:
         """
         table = self.splits[split]
         check_columns(columns, table.column_names, f"data.name={self.name}, split {split}")
-        texts, labels = (
-            table.with_format(None)[column][:] for column in columns
-        )  # a list; iterating takes 50 times as long
+        # [:] reads a column as a whole. Iterating over 120,000 rows takes 50 times as long.
+        texts, labels = (table.with_format(None)[column][:] for column in columns)
         names = getattr(table.features[columns[1]], "names", None)
         if names is not None:  # -1 is a row without a label
             labels = [names[label] if label in range(len(names)) else -1 for label in labels]

@@ -91,7 +91,8 @@ def test_the_record_names_the_commits_of_model_and_data(first: tuple[Path, Done,
 def test_downloads_show_progress(first: tuple[Path, Done, list[str]]) -> None:
     _, done, _ = first
     assert "Downloading bytes" in done.stderr
-    assert "100%" in done.stderr
+    assert "data/train-00000-of-00001.parquet: 100%" in done.stderr
+    assert "Generating train split" in done.stderr
 
 
 def test_only_what_a_run_needs_is_fetched(first: tuple[Path, Done, list[str]]) -> None:
