@@ -144,14 +144,14 @@ def peer(setup: Setup, grouped: bool) -> Found:
         TrainingArguments,
     )
 
-    from lora_agnews.data.source import load_rows
+    from lora_agnews.data.source import Source, load_rows
     from lora_agnews.data.split import stratified_split
     from lora_agnews.model.build import load_base
     from lora_agnews.model.encoder import find_encoder
     from lora_agnews.training.callbacks import finished_at
 
     encoder = find_encoder(setup.model, None)
-    rows, _ = load_rows("files" if setup.train_file else "hub", setup.train_file, None)
+    rows, _ = load_rows(Source("files" if setup.train_file else "hub", setup.train_file))
     tokenizer = AutoTokenizer.from_pretrained(encoder.folder)
 
     def encode(chosen: Any) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lora_agnews.data.source import load_test_rows
+from lora_agnews.data.source import Source, load_test_rows
 
 BATCH = 32
 
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    rows = load_test_rows("sample", None)
+    rows = load_test_rows(Source("sample"))
     assert rows is not None
     labels = np.asarray(rows.labels[: args.rows])
     options = onnxruntime.SessionOptions()

@@ -122,7 +122,7 @@ def cache(
     action: Annotated[CacheAction, typer.Argument(help="list: show what is there; clear: delete all of it")],
     cache_dir: Annotated[str | None, typer.Option("--dir", metavar="DIR", help="data.cache_dir of the runs")] = None,
 ) -> None:
-    """Show or empty the cache of tokens and hidden states.
+    """Show or empty the cache of tokens, hidden states and rows.
 
     Runs that need what is deleted compute it again.
     """

@@ -39,6 +39,7 @@ LIBRARIES = {  # library -> the only units that may import it
     "optuna": "sweeps",
     "sqlalchemy": "sweeps",
     "pyarrow": "data",
+    "datasets": "data",
     "matplotlib": "results",
     "huggingface_hub": "hub",
     "gradio": "inference",

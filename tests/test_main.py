@@ -51,6 +51,8 @@ BAD_USES: list[tuple[list[str], int, str]] = [
     (["predict", "RUN", "deep.jsonl"], 2, "deep.jsonl: line 1 is not JSON"),
     (["predict", "RUN", "empty.txt"], 2, "empty.txt: no rows"),
     (["evaluate", "RUN", "bad.csv"], 2, "no column label"),
+    (["evaluate", "RUN", "labelled.csv", "--label-column", "topic"], 2, "no column topic; the columns are text, label"),
+    (["evaluate", "RUN", "--text-column", "headline"], 2, "are those of FILE; without it, leave them out"),
     (["evaluate", "RUN", "labelled.csv", "--errors", "labelled.csv"], 2, "would overwrite the labelled file"),
     (["export", "RUN", "-o", "out", "--private"], 2, "give --push-to-hub OWNER/NAME too"),
     (["evaluate", "RUN", "labelled.csv", "--errors", "none/out.csv"], 2, "none/out.csv cannot be written"),

@@ -18,6 +18,7 @@ from lora_agnews.config.choices import (
 from lora_agnews.config.rules import check_value, config_keys, rule
 from lora_agnews.config.validators import ALL_LINEAR, are_class_weights, are_layers, are_targets
 from lora_agnews.errors import UserError
+from lora_agnews.labels import AG_NEWS
 
 
 @dataclass
@@ -72,13 +73,25 @@ class ModelConfig:
 @dataclass
 class DataConfig:
     source: str = rule(
-        "hub: fancyzhx/ag_news; files: train_file and test_file; sample: the shipped rows",
+        "hub: the data set data.name; files: train_file and test_file; sample: the shipped rows",
         choices=("hub", "files", "sample"),
     )
     train_file: str | None = rule(
         "labelled .csv, .tsv, .json, .jsonl or .parquet file, text formats also as .gz; sets source to files"
     )
     test_file: str | None = rule("the same for the test split; null: no test split")
+    name: str = rule(
+        "data set of the hub, or a folder that save_to_disk of datasets wrote; any but the default sets source to hub",
+        as_before=AG_NEWS,
+    )
+    revision: str | None = rule("branch, tag or commit of the hub data set; null: its main branch", as_before=None)
+    text_column: str | None = rule(
+        "column with the texts; null: text, or those of a file in AG News' own format", as_before=None
+    )
+    label_column: str | None = rule(
+        "column with the labels, by number or name; null: label, or that of a file in AG News' own format",
+        as_before=None,
+    )
     max_length: int = rule("tokens per text, <s> and </s> included; longer texts are truncated", low=4, high=8192)
     val_fraction: float = rule("share of the training rows that is held out for validation, by class", above=0, below=1)
     train_rows: int | None = rule(
@@ -97,7 +110,9 @@ class DataConfig:
     bucket: int = rule(
         "number of batches that are sorted by length together; 0: random batches without sorting", low=0, high=100_000
     )
-    cache_dir: str | None = rule("cache of token ids and prefixes for later runs; null: ~/.cache/lora_agnews")
+    cache_dir: str | None = rule(
+        "cache of token ids, prefixes and, with several devices, rows; null: ~/.cache/lora_agnews"
+    )
 
 
 @dataclass
@@ -186,12 +201,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.data.train_file or self.data.test_file:
             self.data.source = "files"
+        elif self.data.name != AG_NEWS:
+            self.data.source = "hub"
         for key, spec, value in config_keys(self):
             check_value(key, spec, value)
-        if self.data.source == "files" and not self.data.train_file:
-            raise UserError(
-                "data.train_file=null: data.source=files and data.test_file need it; add data.train_file=FILE"
-            )
+        _check_data(self.data)
 
     def to_dict(self) -> dict[str, Any]:
         """Return every value of the run as plain types.
@@ -201,3 +215,19 @@ class TrainConfig:
         values = dataclasses.asdict(self)
         del values["lora"], values["resume"], values["test"]
         return values
+
+
+def _check_data(data: DataConfig) -> None:
+    """Raises: UserError, if keys name two sources of rows, or belong to another source than the one that is used."""
+    if data.source == "files" and not data.train_file:
+        raise UserError("data.train_file=null: data.source=files and data.test_file need it; add data.train_file=FILE")
+    if data.source == "files" and data.name != AG_NEWS:
+        raise UserError(f"data.name={data.name} and data.train_file={data.train_file} both name rows; give one of them")
+    if data.source != "hub" and data.revision:
+        raise UserError(f"data.revision={data.revision}: data.source={data.source} has no revisions; leave it out")
+    for key, column in (("data.text_column", data.text_column), ("data.label_column", data.label_column)):
+        if data.source == "sample" and column:
+            raise UserError(f"{key}={column}: the columns of the shipped rows are known; leave it out")
+    if (data.text_column or "text") == (data.label_column or "label"):
+        column = data.text_column or data.label_column
+        raise UserError(f"{column} can't have both texts and labels; give data.text_column and data.label_column")

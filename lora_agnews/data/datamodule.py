@@ -13,7 +13,8 @@ from transformers import PreTrainedTokenizerBase
 
 from lora_agnews.data.batches import BucketSampler, Loader, collate, evaluation_batches
 from lora_agnews.data.cache import default_cache
-from lora_agnews.data.source import Rows, fingerprints, load_rows
+from lora_agnews.data.shared_rows import load_rows_once
+from lora_agnews.data.source import Rows, Source, fingerprints, load_rows
 from lora_agnews.data.split import Overlap, class_counts, overlap, split_rows
 from lora_agnews.data.states import States, StatesOfSome
 from lora_agnews.data.tokens import Tokens, load_tokens
@@ -23,7 +24,7 @@ from lora_agnews.labels import LABELS
 class AGNewsDataModule(L.LightningDataModule):
     """Batches for training, validation (a seeded, stratified share of the training rows) and test.
 
-    After `setup`, `train_rows` and `val_rows` index `train`, and `test` is None if there is no test file. The number
+    After `setup`, `train_rows` and `val_rows` index `train`, and `test` is None if there are no test rows. The number
     `train_rows` selects some of the training rows; the validation rows stay the same.
     """
 
@@ -33,6 +34,10 @@ class AGNewsDataModule(L.LightningDataModule):
         source: str,
         train_file: str | None,
         test_file: str | None,
+        name: str,
+        revision: str | None,
+        text_column: str | None,
+        label_column: str | None,
         max_length: int,
         val_fraction: float,
         train_rows: int | None,
@@ -42,11 +47,12 @@ class AGNewsDataModule(L.LightningDataModule):
         bucket: int,
         cache_dir: str | None,
         seed: int,
+        devices: int,
     ) -> None:
         super().__init__()
         self.tokenizer, self.max_length = tokenizer, max_length
-        self.files = (source, train_file, test_file)
-        self.split, self.seed = (val_fraction, train_rows, split_seed, seed), seed
+        self.source = Source(source, train_file, test_file, name, revision, text_column, label_column)
+        self.split, self.seed, self.devices = (val_fraction, train_rows, split_seed, seed), seed, devices
         self.batch_size, self.eval_batch_size, self.bucket = batch_size, eval_batch_size, bucket
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache()
         self.train: Rows | None = None
@@ -56,7 +62,8 @@ class AGNewsDataModule(L.LightningDataModule):
         """Read, split and tokenise the rows on the first call. Later calls do nothing."""
         if self.train is not None:
             return
-        self.train, self.test = load_rows(*self.files)
+        several = self.devices > 1
+        self.train, self.test = load_rows_once(self.source, self.cache_dir) if several else load_rows(self.source)
         self.fingerprints = fingerprints(self.train, self.test)
         labels = self.train.labels
         self.train_rows, self.val_rows = split_rows(labels, *self.split)

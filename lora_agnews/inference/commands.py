@@ -24,6 +24,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 def evaluate(
     run_dir: RunDir,
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="labelled file; default: test split")] = None,
+    text_column: Annotated[str, typer.Option(help="column of FILE with the texts")] = "text",
+    label_column: Annotated[str, typer.Option(help="column of FILE with the labels")] = "label",
     errors: Annotated[Path | None, typer.Option(metavar="FILE", help="write misclassified rows to this CSV")] = None,
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="first fit a temperature on the validation rows, and keep it")
@@ -50,7 +52,7 @@ def evaluate(
         if calibrate and not is_best:
             raise UserError("--calibrate: fits the temperature of the best weights; leave out --checkpoint last")
         run = open_run(run_dir, base, calibrated=is_best and not calibrate)
-        rows = evaluation.rows_to_evaluate(run, file)
+        rows = evaluation.rows_to_evaluate(run, file, (text_column, label_column))
         validation = read_split(run, "--calibrate").validation if calibrate else None
         if errors and errors.resolve() == Path(rows.origin).resolve():
             raise UserError(f"--errors={errors}: would overwrite the labelled file; choose another")

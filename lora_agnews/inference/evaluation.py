@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lora_agnews.config.choices import Weights
-from lora_agnews.data.source import Rows, load_test_rows, read_file
+from lora_agnews.data.formats import AG_NEWS_COLUMNS
+from lora_agnews.data.source import Rows, Source, load_test_rows, read_file
 from lora_agnews.errors import UserError
 from lora_agnews.inference.calibration import fit_temperature, save_temperature
 from lora_agnews.inference.classifier import Model, Run, silence_transformers
@@ -28,13 +29,17 @@ from lora_agnews.training.metrics import ClassificationMetrics
 BINS = np.linspace(0, 1, 16)  # for the calibration error. Source: Guo et al. 2017, On Calibration, section 2
 
 
-def rows_to_evaluate(run: Run, file: Path | None) -> Rows:
-    """Load the labelled rows of a file, or the run's test split. Raises: UserError, for bad rows or no test split."""
+def rows_to_evaluate(run: Run, file: Path | None, columns: tuple[str, str] = AG_NEWS_COLUMNS) -> Rows:
+    """Load the labelled rows of a file, or the run's test split. `columns` are those of the file.
+
+    Raises: UserError, for bad rows or no test split.
+    """
     if file:
-        return read_file(file, every_class=False)
-    data = run.config.data
+        return read_file(file, every_class=False, columns=columns)
+    if columns != AG_NEWS_COLUMNS:
+        raise UserError("--text-column and --label-column are those of FILE; without it, leave them out")
     try:
-        rows = load_test_rows(data.source, data.test_file)
+        rows = load_test_rows(Source.of(asdict(run.config.data)))
     except UserError as error:
         raise UserError(f"the run's test split: {error}; give it, or another labelled one, as FILE") from error
     if rows is None:

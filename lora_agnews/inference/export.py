@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
 from lora_agnews.config.choices import ExportFormat
-from lora_agnews.data.source import load_test_rows
+from lora_agnews.data.source import Source, load_test_rows
 from lora_agnews.errors import UserError
 from lora_agnews.files.atomic import write_atomically
 from lora_agnews.inference.classifier import Model, Run, silence_transformers
@@ -203,7 +203,7 @@ WRITERS: dict[ExportFormat, Callable[[Run, Path], Export]] = {
 
 def compare(run: Run, logits: Logits, calibrated: bool) -> Agreement:
     """Compare logits with those of the trained model, unmerged, on shipped rows of several lengths."""
-    rows = load_test_rows("sample", None)
+    rows = load_test_rows(Source("sample"))
     assert rows is not None
     trained, largest, equal = Model(run, torch.device("cpu"), merged=False), list[Tensor](), 0
     length = run.config.data.max_length

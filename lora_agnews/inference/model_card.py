@@ -9,7 +9,6 @@ from typing import Any
 import yaml
 
 from lora_agnews.config.rules import to_override
-from lora_agnews.data.source import HUB_NAME
 from lora_agnews.inference.classifier import Run
 
 CARD = """\
@@ -39,7 +38,7 @@ def write_card(run: Run, folder: Path, usage: str, library: str, more: Mapping[s
     if result.data["model"].startswith("hub:"):
         meta["base_model"] = base
     if result.data["source"].startswith("hub:"):
-        meta["datasets"] = [HUB_NAME]
+        meta["datasets"] = [config.data.name]
     trainable, total = result.budget["trainable"], result.budget["total"]
     source = ", ".join(Path(origin).name for origin in result.data["source"].split(", "))
     environment, lora = result.environment, config.model.lora

@@ -1,10 +1,10 @@
 """The rows that a finished run was trained and validated on, read again from its data."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from lora_agnews.data.source import Rows, fingerprints, load_rows
+from lora_agnews.data.source import Rows, Source, fingerprints, load_rows
 from lora_agnews.data.split import class_counts, split_rows
 from lora_agnews.errors import UserError
 from lora_agnews.inference.classifier import Run
@@ -33,7 +33,7 @@ def read_split(run: Run, why: str) -> Split:
     """
     data, recorded = run.config.data, run.result.data
     try:
-        rows, _ = load_rows(data.source, data.train_file, None)
+        rows, _ = load_rows(replace(Source.of(asdict(data)), test_file=None))
         train, val = split_rows(rows.labels, data.val_fraction, data.train_rows, data.split_seed, run.config.seed)
     except UserError as error:
         raise UserError(f"{why} needs the training file of {run.folder}: {error}") from error

@@ -64,7 +64,7 @@ def load_base(encoder: Encoder) -> nn.Module:
     """
     folder = encoder.folder
     if encoder.origin.startswith("hub:"):
-        folder = fetch(encoder.name, "model", WEIGHTS, encoder.revision).folder
+        folder = fetch(encoder.name, WEIGHTS, encoder.revision).folder
     if not list(folder.glob("*.safetensors")):
         raise RuntimeError(f"{encoder.origin}: no *.safetensors weights in {folder}; other formats are not loaded")
     config = AutoConfig.from_pretrained(encoder.folder, trust_remote_code=False)

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lora_agnews.data.batches import Batch
 from lora_agnews.data.datamodule import AGNewsDataModule
+from lora_agnews.labels import AG_NEWS
 from tests.batches import unpadded
 from tests.files_of_rows import written_csv
 
@@ -38,6 +39,10 @@ def make_data(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> MakeData:
             source="files",
             train_file=str(tmp_path / "train.csv"),
             test_file=str(tmp_path / "test.csv") if test else None,
+            name=AG_NEWS,
+            revision=None,
+            text_column=None,
+            label_column=None,
             max_length=32,
             val_fraction=0.1,
             **({"train_rows": None, "split_seed": None} | split),
@@ -46,6 +51,7 @@ def make_data(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> MakeData:
             bucket=2,
             cache_dir=str(tmp_path / "cache"),
             seed=seed,
+            devices=1,
         )
         data.setup()
         return data

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassCalibrationError
 
 from lora_agnews import load_run
-from lora_agnews.data.source import load_test_rows
+from lora_agnews.data.source import Source, load_test_rows
 from lora_agnews.errors import UserError
 from lora_agnews.inference import evaluation
 from lora_agnews.inference.calibration import save_temperature
@@ -25,7 +25,7 @@ from lora_agnews.training.metrics import ClassificationMetrics
 from tests.commands import command, train
 from tests.files_of_rows import TEST_TEXTS, write_labelled
 
-ROWS = load_test_rows("sample", None) or pytest.fail("no test rows")
+ROWS = load_test_rows(Source("sample")) or pytest.fail("no test rows")
 
 
 BIAS = "model.base_model.model.classifier.out_proj.bias"

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 import lora_agnews.config.hydra_job  # noqa: F401  # registers the resolver run_name
 from lora_agnews.config.compose import compose_config, hydra_initialized
-from lora_agnews.data.source import fingerprints, load_rows
+from lora_agnews.data.source import Source, fingerprints, load_rows
 from lora_agnews.errors import RunLocked
 from lora_agnews.results.record import RunResult
 from lora_agnews.sweeps import multirun
@@ -105,7 +105,7 @@ def test_a_directory_with_the_run_of_another_configuration_is_refused(
 
 def test_rows_that_changed_since_a_run_are_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_labelled(tmp_path / "few.csv", 53)
-    train, _ = load_rows("files", str(tmp_path / "few.csv"), None)
+    train, _ = load_rows(Source("files", str(tmp_path / "few.csv")))
     save_record(tmp_path / "sweep" / "a", 0.9, "model=tiny", f"data.train_file={tmp_path}/few.csv")
     record = RunResult.load(tmp_path / "sweep" / "a")
     record.data["fingerprints"] = fingerprints(train, None)
