@@ -154,6 +154,7 @@ class LoggerConfig:
     tags: list[str] = rule("W&B tags")
     entity: str | None = rule("W&B team or user; null: WANDB_ENTITY, or your default", as_before=None)
     name: str | None = rule("name of the W&B run; null: that of the run directory", as_before=None)
+    tensorboard: bool = rule("log to RUN_DIR/tensorboard too; needs `pip install tensorboard`", as_before=False)
 
 
 @dataclass

@@ -10,10 +10,10 @@ from lora_agnews.config.resume import find_run
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import UserError
 from lora_agnews.files.locks import is_worker_rank, run_lock
-from lora_agnews.model import plan
 from lora_agnews.model.encoder import find_encoder, weights_id
 from lora_agnews.results.record import RunResult, Status
 from lora_agnews.terminal import console, tables
+from lora_agnews.training.checks import check_before_loading
 from lora_agnews.training.recording import recorded
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def _run(
         console.note(f"continuing from {checkpoint or 'the beginning: there is no checkpoint yet'}")
     began = time.perf_counter()
     with recorded(config, run_dir, previous) as result:
-        _check_budget(config, result)
+        check_before_loading(config, result)
         encoder = find_encoder(config.model.name, config.model.revision)
         # Importing torch takes seconds, which a run that ends here need not wait for.
         from lora_agnews.model.adapter import save_adapter
@@ -93,18 +93,9 @@ def _run(
     return result
 
 
-def _check_budget(config: TrainConfig, result: RunResult) -> None:
-    """Predict the budget before any weight or row is loaded, and record it. Raises: BudgetExceeded."""
-    budget = plan.predict(config)
-    result.budget = budget.to_dict()
-    budget.check(() if budget.fits else plan.remedies(config))
-    for text in plan.notes(config):
-        console.note(text)
-
-
 def _run_as_worker(config: TrainConfig, run_dir: Path) -> RunResult:
     """Run in a process that Lightning started for a further device: read the checkpoints, leave no files."""
-    config.logger.wandb = "disabled"
+    config.logger.wandb, config.logger.tensorboard = "disabled", False
     console.silence()
     checkpoints = run_dir / "checkpoints"
     checkpoints.mkdir(exist_ok=True)
