@@ -6,7 +6,13 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf.errors import ConfigAttributeError, InterpolationResolutionError, OmegaConfBaseException, ValidationError
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationResolutionError,
+    OmegaConfBaseException,
+    ValidationError,
+)
 
 from lora_agnews.config.keys import ALIASES, GROUPS, RULES, STUDY_RULES
 from lora_agnews.config.rules import describe_allowed
@@ -32,6 +38,11 @@ def to_user_error(error: Exception, overrides: Sequence[str] = ()) -> UserError:
         return UserError(f"{key}={value}: must be {describe_allowed(rules[key])} ({rules[key].metadata['meaning']})")
     if key in rules:
         return UserError(f"{key}: {first_line}")
+    if "'trainer.extra'" in str(error) and isinstance(cause, ConfigKeyError):  # OmegaConf adds no keys to a mapping
+        return UserError(
+            f"trainer.extra: debug=profile or a file of yours sets other options, and {cause.key} can't be added on the "
+            "command line; write it into that file"
+        )
     if cause is error:
         return UserError(" ".join(str(error).partition("\nConfig search path")[0].split()))
     hint = suggest(str(cause.key), list(cause.parent_node)) if isinstance(cause, ConfigAttributeError) else ""

@@ -16,6 +16,7 @@ from lora_agnews.config.choices import (
     WandbMode,
 )
 from lora_agnews.config.rules import check_value, config_keys, rule
+from lora_agnews.config.trainer_options import are_trainer_options, check_trainer_options
 from lora_agnews.config.validators import ALL_LINEAR, are_class_weights, are_layers, are_targets
 from lora_agnews.errors import UserError
 
@@ -144,6 +145,12 @@ class TrainerConfig:
         "optimizer steps between checkpoints; one is also written after each validation and epoch", low=1
     )
     deterministic: bool = rule("use only algorithms that give the same bits every time")
+    extra: Any = rule(
+        "options of Lightning's Trainer: limit_train_batches, gradient_clip_algorithm, detect_anomaly, profiler",
+        valid=are_trainer_options,
+        written="null, or a mapping in quotes such as '{limit_train_batches:0.1}'",
+        as_before=None,
+    )
 
 
 @dataclass
@@ -189,6 +196,8 @@ class TrainConfig:
             self.data.source = "files"
         for key, spec, value in config_keys(self):
             check_value(key, spec, value)
+        self.trainer.extra = self.trainer.extra or None
+        check_trainer_options(self.trainer.extra or {})
         if self.data.source == "files" and not self.data.train_file:
             raise UserError(
                 "data.train_file=null: data.source=files and data.test_file need it; add data.train_file=FILE"

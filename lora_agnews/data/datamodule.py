@@ -115,7 +115,8 @@ class AGNewsDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         lengths = self.tokens.lengths[self.train_rows]
-        sampler = BucketSampler(lengths, self.batch_size, self.bucket, self.seed, self._batches_consumed)
+        limit = 1.0 if self.trainer is None else self.trainer.limit_train_batches
+        sampler = BucketSampler(lengths, self.batch_size, self.bucket, self.seed, self._batches_consumed, limit)
         return self._loader("train", self.train_rows, sampler, share=self._rank_and_devices())
 
     def val_dataloader(self) -> Loader:

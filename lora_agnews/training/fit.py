@@ -10,6 +10,7 @@ from torch import nn
 from lora_agnews.budget import Budget, count
 from lora_agnews.config.choices import Prefix
 from lora_agnews.config.schema import TrainConfig
+from lora_agnews.data.batches import used_batches
 from lora_agnews.data.datamodule import AGNewsDataModule
 from lora_agnews.model.architecture import Architecture, read_architecture_folder
 from lora_agnews.model.build import build_model, load_tokenizer, speed_up
@@ -30,11 +31,7 @@ class Parts:
     architecture: Architecture
     task: LoRAClassifier
     prefix: CachedPrefix | None  # None: model.prefix=live
-
-    @property
-    def batches(self) -> int:
-        """Training batches per epoch."""
-        return -(-len(self.data.train_rows) // self.data.batch_size)
+    batches: int  # of training, per epoch
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,9 @@ def prepare(config: TrainConfig, encoder: Encoder) -> Parts:
     optim = asdict(config.optim) | {"class_weights": data.class_weights(config.optim.class_weights)}
     task = LoRAClassifier(model, predicted, optimizer=optim.pop("name"), **optim)
     end = prefix_end(architecture, lora) if config.model.prefix == Prefix.CACHED else None
-    return Parts(data, model, architecture, task, CachedPrefix(encoder, architecture, end) if end else None)
+    limit = (config.trainer.extra or {}).get("limit_train_batches", 1.0)
+    batches = used_batches(-(-len(data.train_rows) // data.batch_size), limit)
+    return Parts(data, model, architecture, task, CachedPrefix(encoder, architecture, end) if end else None, batches)
 
 
 def fit(parts: Parts, trainer: L.Trainer, checkpoint: Path | None, compile_model: bool) -> FitResult:

@@ -14,6 +14,7 @@ from lora_agnews.config.schema import TrainerConfig
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.terminal import console
 from lora_agnews.training.callbacks import (
+    ProfileFile,
     PruningCallback,
     ShouldPrune,
     SkippedSteps,
@@ -25,6 +26,7 @@ from lora_agnews.training.checkpoint_file import SyncedCheckpointIO
 from lora_agnews.training.estimate import DurationEstimate
 from lora_agnews.training.progress_bar import ProgressBar
 
+PROFILE = "profile.txt"
 LOG_POINTS_PER_EPOCH, MAX_STEPS_BETWEEN_LOGS = 50, 50
 
 
@@ -49,6 +51,7 @@ def build_trainer(
     callbacks.append(Checkpoints(run_dir / "checkpoints", config.checkpoint_every, identity))
     callbacks += [PruningCallback(should_prune)] if should_prune else []
     callbacks += [DurationEstimate(), ProgressBar()]
+    callbacks += [ProfileFile(run_dir / PROFILE)] if "profiler" in (config.extra or {}) else []
     if config.early_stopping_patience:
         patience = config.early_stopping_patience
         # False: check after every validation. Lightning would check once per epoch if every batch is validated.
@@ -72,6 +75,7 @@ def build_trainer(
         num_sanity_val_steps=0,
         enable_model_summary=False,
         default_root_dir=run_dir,
+        **config.extra or {},
     )
     trainer.strategy.checkpoint_io = SyncedCheckpointIO()
     if trainer.world_size != config.devices:
