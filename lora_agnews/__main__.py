@@ -72,7 +72,7 @@ def compare(
     """
     with exit_cleanly():
         runs = ranking.find_runs(folders)
-        tables.note_damaged(runs)
+        tables.note_unranked(runs)
         rows = ranking.rank(runs, sort)
         if as_json:
             console.print_data(json.dumps([row.to_dict() for row in rows], indent=2) + "\n")
@@ -96,7 +96,7 @@ def report(
 
     with exit_cleanly():
         runs = ranking.find_runs(folders)
-        tables.note_damaged(runs)
+        tables.note_unranked(runs)
         rows = ranking.rank(runs)
         names = [folder.resolve().name for folder in folders]
         check_output(output)

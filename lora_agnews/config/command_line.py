@@ -5,7 +5,7 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
-from lora_agnews.config.compose import check_one_device, compose_config, hydra_initialized
+from lora_agnews.config.compose import check_run_of_sweep, compose_config, hydra_initialized
 from lora_agnews.config.directories import check_directory, check_subdirectory
 from lora_agnews.config.hydra_job import hydra_values
 from lora_agnews.config.keys import CONF
@@ -29,7 +29,7 @@ def check_command_line(arguments: Sequence[str]) -> None:
     multirun = options.multirun or "hydra.mode=MULTIRUN" in options.overrides
     config = compose_config(options.overrides, multirun)
     if multirun:
-        check_one_device(config)
+        check_run_of_sweep(config)
     if config.resume:
         if multirun or options.cfg:
             raise UserError("resume continues one run, with its own configuration; leave out -m and --cfg")

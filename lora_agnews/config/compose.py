@@ -29,13 +29,16 @@ ConfigStore.instance().store("schema", TrainConfig)
 ConfigStore.instance().store("study_schema", StudyConfig)
 
 
-def check_one_device(config: TrainConfig) -> None:
-    """Raises: UserError, if a run of a sweep would use several devices."""
-    if config.trainer.devices > 1:
-        raise UserError(
-            f"trainer.devices={config.trainer.devices}: a run of a sweep uses one device; leave it out. "
-            "Several runs at once: python sweep.py workers=N"
-        )
+def check_run_of_sweep(config: TrainConfig) -> None:
+    """Raises: UserError, if a run of a sweep would use several devices, or could not be ranked."""
+    if config.debug:
+        raise UserError(f"debug={config.debug}: a debug run is never ranked, so it can't be in a sweep; run it alone")
+    for key in ("devices", "num_nodes"):
+        if getattr(config.trainer, key) > 1:
+            raise UserError(
+                f"trainer.{key}={getattr(config.trainer, key)}: a run of a sweep uses one device; leave it out. "
+                "Several runs at once: python sweep.py workers=N"
+            )
 
 
 @contextmanager
@@ -166,5 +169,5 @@ def compose_study(overrides: Sequence[str]) -> StudyConfig:
                     f"{given}: a study varies the keys of its space, in conf/study; without a study: "
                     f"python train.py -m {given}"
                 )
-    check_one_device(compose_config(study.overrides))
+    check_run_of_sweep(compose_config(study.overrides))
     return study

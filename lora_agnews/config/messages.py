@@ -40,8 +40,8 @@ def to_user_error(error: Exception, overrides: Sequence[str] = ()) -> UserError:
         return UserError(f"{key}: {first_line}")
     if "'trainer.extra'" in str(error) and isinstance(cause, ConfigKeyError):  # OmegaConf adds no keys to a mapping
         return UserError(
-            f"trainer.extra: debug=profile or a file of yours sets other options, and {cause.key} can't be added on the "
-            "command line; write it into that file"
+            f"trainer.extra: debug=profile or a file of yours sets other options, and {cause.key} can't be added on "
+            "the command line; write it into that file"
         )
     if cause is error:
         return UserError(" ".join(str(error).partition("\nConfig search path")[0].split()))

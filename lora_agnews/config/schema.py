@@ -6,6 +6,7 @@ from typing import Any
 
 from lora_agnews.budget import HARD_LIMIT, MAX_RANK
 from lora_agnews.config.choices import (
+    Debug,
     Head,
     MatmulPrecision,
     Optimizer,
@@ -135,6 +136,12 @@ class TrainerConfig:
     )
     accelerator: str = rule("device type", choices=("auto", "cpu", "gpu", "cuda", "mps"))
     devices: int = rule("number of devices of one run; they share the rows of each batch", low=1, high=64)
+    num_nodes: int = rule(
+        "machines of one run, each with that many devices; srun or torchrun starts the processes",
+        low=1,
+        high=1024,
+        as_before=1,
+    )
     strategy: str = rule("strategy for several devices", choices=("auto", "ddp"))
     gradient_clip: float = rule("largest norm of the gradient; 0: no clipping", low=0)
     accumulate: int = rule("batches whose gradients are averaged for one optimizer step", low=1, high=65536)
@@ -151,6 +158,11 @@ class TrainerConfig:
         written="null, or a mapping in quotes such as '{limit_train_batches:0.1}'",
         as_before=None,
     )
+
+    @property
+    def processes(self) -> int:
+        """Number of processes of a run: one per device, on all machines."""
+        return self.devices * self.num_nodes
 
 
 @dataclass
@@ -183,6 +195,12 @@ class TrainConfig:
     trainer: TrainerConfig = rule("the training loop")
     logger: LoggerConfig = rule("where metrics go")
     budget: BudgetConfig = rule("the limit")
+    debug: str | None = rule(
+        "a run that looks for mistakes, and is never ranked. fast: one step; overfit: 32 rows are learnt by heart; "
+        "profile: where the time goes",
+        choices=Debug,
+        as_before=None,
+    )
     test: str = rule(
         "rows of a sweep's leaderboard that are tested: the best by validation, also those tied with it, all or "
         "none; no effect on a single run, which is always tested",

@@ -111,11 +111,14 @@ def show_ranking(rows: Sequence[Row]) -> None:
         print_line(f"= {tie_rule(rows)}", style="dim")
 
 
-def note_damaged(runs: Sequence[Run]) -> None:
+def note_unranked(runs: Sequence[Run]) -> None:
     """Print a note for each run whose record can't be read, with the name of the file."""
     for _, result in runs:
         if result.status == Status.DAMAGED:
             note(str(result.error))
+    debug = sum(result.is_debug for _, result in runs)
+    if debug:
+        note(f"not ranked, because they are debug runs: {debug}")
 
 
 def fitting_ranking_table(rows: Sequence[Row], width: int) -> RenderableType:

@@ -21,6 +21,8 @@ from lora_agnews.results.monitor import MONITOR
 
 ShouldPrune = Callable[[int, float], bool]  # number of the validation, monitored metric -> whether to stop the run
 
+PROFILE = "profile.txt"
+
 
 class PruningCallback(L.Callback):
     """Stops the run with RunPruned if `should_prune` says so after a validation."""
@@ -68,13 +70,13 @@ class ValidationSchedule(L.Callback):
 
 
 class ProfileFile(L.Callback):
-    """Writes the table of Lightning's profiler, after training and again after the test."""
+    """Writes the table of Lightning's profiler after training."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def teardown(self, trainer: L.Trainer, task: L.LightningModule, stage: str) -> None:
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and stage == "fit":
             write_atomically(self.path, trainer.profiler.summary())  # type: ignore[attr-defined]
 
 

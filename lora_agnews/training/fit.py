@@ -17,6 +17,7 @@ from lora_agnews.model.build import build_model, load_tokenizer, speed_up
 from lora_agnews.model.encoder import Encoder
 from lora_agnews.model.lora import LoraSpec, predict_budget, prefix_end
 from lora_agnews.training.checkpoint import best_checkpoint
+from lora_agnews.training.debug import select_rows
 from lora_agnews.training.prefix import CachedPrefix
 from lora_agnews.training.task import LoRAClassifier
 from lora_agnews.training.trainer import send_library_messages_to_log, skipped_steps, stopped_early, stopwatch_of
@@ -65,6 +66,7 @@ def prepare(config: TrainConfig, encoder: Encoder) -> Parts:
     optim = asdict(config.optim) | {"class_weights": data.class_weights(config.optim.class_weights)}
     task = LoRAClassifier(model, predicted, optimizer=optim.pop("name"), **optim)
     end = prefix_end(architecture, lora) if config.model.prefix == Prefix.CACHED else None
+    select_rows(data, config)
     limit = (config.trainer.extra or {}).get("limit_train_batches", 1.0)
     batches = used_batches(-(-len(data.train_rows) // data.batch_size), limit)
     return Parts(data, model, architecture, task, CachedPrefix(encoder, architecture, end) if end else None, batches)

@@ -29,7 +29,7 @@ def run(
     `should_prune` is called after each validation; returning True stops the run. `is_tested`: open the test rows.
     Raises: UserError, with nothing recorded, if a value or a file can't be used; KeyboardInterrupt, after recording.
     """
-    if is_worker_rank(config.trainer.devices):
+    if is_worker_rank(config.trainer.processes):
         return _run_as_worker(config, run_dir)
     with run_lock(run_dir):
         previous = RunResult.load_if_any(run_dir)
@@ -58,6 +58,7 @@ def _run(
         from lora_agnews.results.predictions import save_predictions
         from lora_agnews.training.callbacks import Stopwatch
         from lora_agnews.training.checkpoint import read_checkpoint, run_identity, seconds_before
+        from lora_agnews.training.debug import outcome
         from lora_agnews.training.fit import fit, prepare, test
         from lora_agnews.training.tracking import open_tracking
         from lora_agnews.training.trainer import build_trainer
@@ -89,7 +90,7 @@ def _run(
                 tracking.finish(result, draw_run(run_dir, result))
     if result.succeeded:
         with console.best_effort():
-            tables.show_result(result, run_dir, tracking.lines)
+            tables.show_result(result, run_dir, outcome(result, run_dir) | tracking.lines)
     return result
 
 

@@ -55,7 +55,7 @@ def open_tracking(
         dir=run_dir,
         entity=logger.entity,
         group=logger.group,
-        tags=logger.tags,
+        tags=logger.tags + ([f"debug-{config['debug']}"] if config.get("debug") else []),
         name=logger.name or run_dir.name,
         config=config,
         **existing_wandb_run(run_dir if metrics_rows is not None else None),

@@ -14,6 +14,7 @@ from lora_agnews.config.schema import TrainerConfig
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.terminal import console
 from lora_agnews.training.callbacks import (
+    PROFILE,
     ProfileFile,
     PruningCallback,
     ShouldPrune,
@@ -26,7 +27,6 @@ from lora_agnews.training.checkpoint_file import SyncedCheckpointIO
 from lora_agnews.training.estimate import DurationEstimate
 from lora_agnews.training.progress_bar import ProgressBar
 
-PROFILE = "profile.txt"
 LOG_POINTS_PER_EPOCH, MAX_STEPS_BETWEEN_LOGS = 50, 50
 
 
@@ -42,7 +42,7 @@ def build_trainer(
     """Build the Trainer of a run whose epochs have this number of batches.
 
     `identity` is stored in each checkpoint; see `run_identity`. `should_prune` may stop the run after a validation.
-    Raises: RuntimeError, if the accelerator is missing, or if there are not as many processes as devices.
+    Raises: RuntimeError, if the accelerator is missing, or if there are not as many processes as devices on all nodes.
     """
     _check_accelerator(config.accelerator)
     torch.set_float32_matmul_precision(config.matmul_precision)
@@ -60,6 +60,7 @@ def build_trainer(
     trainer = L.Trainer(
         accelerator=config.accelerator,
         devices=config.devices,
+        num_nodes=config.num_nodes,
         strategy=config.strategy,
         use_distributed_sampler=False,  # the loaders select the rows of each device
         precision=_available_precision(config),  # type: ignore[arg-type]
@@ -78,10 +79,13 @@ def build_trainer(
         **config.extra or {},
     )
     trainer.strategy.checkpoint_io = SyncedCheckpointIO()
-    if trainer.world_size != config.devices:
+    if trainer.world_size != config.processes:
+        nodes, flag = f" and num_nodes={config.num_nodes}", f"--nodes={config.num_nodes} "
+        several = config.num_nodes > 1
         raise RuntimeError(
-            f"trainer.devices={config.devices}, but this run has {trainer.world_size} process(es). In a Slurm job, "
-            f"start one task per device: srun --ntasks-per-node={config.devices} python train.py ..."
+            f"trainer.devices={config.devices}{nodes * several}, but this run has {trainer.world_size} process(es). In "
+            f"a Slurm job, start one task per device: srun {flag * several}--ntasks-per-node={config.devices} python "
+            "train.py ..."
         )
     return trainer
 

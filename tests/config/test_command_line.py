@@ -30,6 +30,8 @@ def run_to_resume(tmp_path: Path) -> Path:
         (["--cfg", "everything"], r"invalid choice: 'everything'.*python train\.py --help"),
         (["lora.r=1,2"], r"lora\.r=1,2: several values need -m"),
         (["-m", "trainer.devices=2"], "trainer.devices=2: a run of a sweep uses one device; leave it out"),
+        (["-m", "trainer.num_nodes=2"], "trainer.num_nodes=2: a run of a sweep uses one device; leave it out"),
+        (["-m", "debug=fast,profile"], "debug=fast: a debug run is never ranked, so it can't be in a sweep"),
         (["study=rank"], "study=rank: sweep.py runs studies: python sweep.py study=rank"),
         (["model=bert"], "model=bert: must be one of .*; any other encoder: model.name=HUB_ID or model.name=FOLDER"),
         (["lora.rr=1"], r"no key lora\.rr"),

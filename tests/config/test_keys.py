@@ -11,7 +11,7 @@ def test_lora_is_the_alias_of_model_lora_and_of_nothing_else() -> None:
 
 
 def test_groups_and_studies_are_the_files_of_conf() -> None:
-    assert GROUPS.keys() == {"data", "experiment", "model"}
+    assert GROUPS.keys() == {"data", "debug", "experiment", "model"}
     for group, names in GROUPS.items():
         assert [(CONF / group / f"{name}.yaml").is_file() for name in names] == [True] * len(names)
     assert {"rank", "heads", "smoke"} <= set(STUDIES)

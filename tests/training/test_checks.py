@@ -24,3 +24,13 @@ def test_tensorboard_must_be_installed_if_it_is_asked_for(monkeypatch: pytest.Mo
     config = compose_config(["model=tiny", "logger.tensorboard=true"])
     with pytest.raises(UserError, match="pip install tensorboard"):
         check_before_loading(config, RunResult.of(config))
+
+
+def test_a_run_on_several_machines_must_be_started_on_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = compose_config(["model=tiny", "trainer.num_nodes=2", "trainer.devices=4"])
+    monkeypatch.setenv("NODE_RANK", "0")
+    with pytest.raises(UserError, match=r"num_nodes=2: .* srun --nodes=2 --ntasks-per-node=4 .* torchrun --nnodes=2"):
+        check_before_loading(config, RunResult.of(config))
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "29555")
+    check_before_loading(config, RunResult.of(config))

@@ -44,8 +44,9 @@ def test_the_environment_names_what_the_configuration_leaves_open(
     config = LoggerConfig(
         "offline", project, None, [], "us" if project else None, "my name" if project else None, False
     )
-    with open_tracking(tmp_path / "run-1", config, {}) as tracking:
+    with open_tracking(tmp_path / "run-1", config, {"debug": "fast"}) as tracking:
         run = tracking.wandb_run
+        assert run.tags == ("debug-fast",)
         assert (run.project, run.entity or None) == (used, "us" if project else environment)
         assert run.name == ("my name" if project else "run-1")
 
