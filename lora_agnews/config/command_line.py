@@ -1,5 +1,6 @@
 """Check the command line of train.py before Hydra creates anything, so that a typo costs one message."""
 
+from argparse import Namespace
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -26,6 +27,12 @@ def check_command_line(arguments: Sequence[str]) -> None:
         return
     if options.config_name and not (CONF / f"{options.config_name.removesuffix('.yaml')}.yaml").is_file():
         raise UserError(f"--config-name={options.config_name}: there is no such file in conf/; leave it out")
+    with hydra_initialized(options.config_dir):
+        _check_runs(options)
+
+
+def _check_runs(options: Namespace) -> None:
+    """Check the overrides with the files of --config-dir. Raises: UserError."""
     multirun = options.multirun or "hydra.mode=MULTIRUN" in options.overrides
     config = compose_config(options.overrides, multirun)
     if multirun:

@@ -23,8 +23,9 @@ trainable parameters.
   python -m lora_agnews budget lora.r=4     what would be trained, and what fits
 
 Flags: -m or --multirun; --cfg job --resolve shows the configuration and runs
-nothing; --hydra-help shows all flags. A value with special characters needs two
-pairs of quotes: 'data.train_file="my rows, 1.csv"'.
+nothing; --config-dir DIR adds files of yours, such as DIR/experiment/mine.yaml;
+--hydra-help shows all flags. A value with special characters needs two pairs of
+quotes: 'data.train_file="my rows, 1.csv"'.
 """
 
 

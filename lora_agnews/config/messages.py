@@ -43,10 +43,20 @@ def to_user_error(error: Exception, overrides: Sequence[str] = ()) -> UserError:
             f"trainer.extra: debug=profile or a file of yours sets other options, and {cause.key} can't be added on "
             "the command line; write it into that file"
         )
+    in_file = re.match(r"In '(.+?)': .*Key '.*' not in '.*'\s+full_key: (\S+)", str(error), re.DOTALL)
+    if in_file:
+        return UserError(_describe_unknown_key(*in_file.groups()))
     if cause is error:
         return UserError(" ".join(str(error).partition("\nConfig search path")[0].split()))
     hint = suggest(str(cause.key), list(cause.parent_node)) if isinstance(cause, ConfigAttributeError) else ""
     return UserError(f"{str(error).splitlines()[0].rstrip('.')}: {first_line}{hint}")
+
+
+def _describe_unknown_key(file: str, key: str) -> str:
+    """Say what is wrong with a file of a group that sets a key which does not exist."""
+    if key == file.partition("/")[0]:
+        return f"{file}.yaml: its first line must be '# @package _global_'"
+    return f"{file}.yaml: there is no key {key}{suggest_key(key)}. All keys: python train.py --help"
 
 
 def describe_syntax_error(override: str) -> str:

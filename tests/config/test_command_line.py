@@ -83,3 +83,11 @@ def test_a_run_is_not_continued_where_nothing_can_be_written(
     monkeypatch.setattr("lora_agnews.config.directories.RUN_BYTES", 1 << 60)
     with pytest.raises(UserError, match=r"resume=.* and a run takes up to .*; free some space there"):
         check_command_line([f"resume={run_to_resume}"])
+
+
+def test_experiments_of_the_user_are_known(own_files: str) -> None:
+    check_command_line(["--config-dir", own_files, "-m", "experiment=mine,short"])
+    with pytest.raises(UserError, match=r"experiment=mne: .*did you mean mine\?"):
+        check_command_line(["--config-dir", own_files, "experiment=mne"])
+    with pytest.raises(UserError, match="--config-dir=nowhere: no such directory"):
+        check_command_line(["--config-dir", "nowhere", "experiment=mine"])
