@@ -17,6 +17,7 @@ from lora_agnews.config.choices import (
     WandbMode,
 )
 from lora_agnews.config.rules import check_value, config_keys, rule
+from lora_agnews.config.start_adapter import identify_adapter
 from lora_agnews.config.trainer_options import are_trainer_options, check_trainer_options
 from lora_agnews.config.validators import ALL_LINEAR, are_class_weights, are_layers, are_targets
 from lora_agnews.errors import UserError
@@ -67,6 +68,9 @@ class ModelConfig:
         "computed once, without dropout, and kept in data.cache_dir",
         choices=Prefix,
         as_before="live",
+    )
+    adapter: str | None = rule(
+        "run directory whose trained adapter and head this run starts from; null: new ones", as_before=None
     )
     lora: LoraConfig = rule("the adapters")
 
@@ -210,6 +214,8 @@ class TrainConfig:
     resume: str | None = rule("run directory or checkpoint to continue; latest: the newest in runs/; null: a new run")
 
     def __post_init__(self) -> None:
+        if self.model.adapter:
+            self.model.adapter = identify_adapter(self.model.adapter)
         if self.data.train_file or self.data.test_file:
             self.data.source = "files"
         for key, spec, value in config_keys(self):

@@ -60,6 +60,7 @@ def _run(
         from lora_agnews.training.checkpoint import read_checkpoint, run_identity, seconds_before
         from lora_agnews.training.debug import outcome
         from lora_agnews.training.fit import fit, prepare, test
+        from lora_agnews.training.start import start_from_run
         from lora_agnews.training.tracking import open_tracking
         from lora_agnews.training.trainer import build_trainer
 
@@ -68,6 +69,8 @@ def _run(
         result.data = {"model": encoder.origin, **parts.data.describe()}
         identity = run_identity(config, parts.data, weights_id(encoder))
         saved = read_checkpoint(checkpoint, identity) if checkpoint else {}
+        if config.model.adapter and not checkpoint:
+            start_from_run(config.model, encoder, parts.model)
         result.seconds["earlier"] = seconds_before(saved)
         with console.best_effort():
             tables.show_budget(parts.task.budget, encoder.name)
