@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from lora_agnews.config.compose import compose_study
+from lora_agnews.config.compose import compose_study, hydra_initialized
 from lora_agnews.config.help import study_help
 from lora_agnews.terminal.console import exit_on_error
 
@@ -18,19 +18,21 @@ def main() -> int:
     parser.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="a key of the study, listed below, or of train.py"
     )
+    parser.add_argument("--config-dir", metavar="DIR", help="own files: DIR/study/NAME.yaml, DIR/experiment/NAME.yaml")
     parser.add_argument("--plan", action="store_true", help="show what fits the budget, and run nothing")
     parser.add_argument(
         "--worker", action="store_true", help=argparse.SUPPRESS
     )  # started by the command with workers=N
     arguments = parser.parse_args()
-    with exit_on_error():
+    with exit_on_error(), hydra_initialized(arguments.config_dir):
         config = compose_study(arguments.overrides)
         from lora_agnews.sweeps.run_study import run_study, show_plan  # imports Optuna and plotly
 
         if arguments.plan:
             show_plan(config)
             return 0
-        return run_study(config, [sys.executable, __file__, "--worker", *arguments.overrides], arguments.worker)
+        own = ["--config-dir", arguments.config_dir] if arguments.config_dir else []
+        return run_study(config, [sys.executable, __file__, "--worker", *own, *arguments.overrides], arguments.worker)
 
 
 if __name__ == "__main__":

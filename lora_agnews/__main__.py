@@ -9,6 +9,7 @@ import typer
 
 from lora_agnews.budget import Budget
 from lora_agnews.config.choices import CacheAction
+from lora_agnews.config.compose import hydra_initialized
 from lora_agnews.config.points import Points, expand_points
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.files.atomic import check_output, checked_write
@@ -45,6 +46,9 @@ def commands(
 def budget(
     overrides: Annotated[list[str] | None, typer.Argument(help="overrides of train.py: model=tiny lora.r=4")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="one row per point; implied by lora.r=1,2,4")] = False,
+    config_dir: Annotated[
+        str | None, typer.Option("--config-dir", metavar="DIR", help="own experiments: DIR/experiment/NAME.yaml")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what a run would train, and what would fit the budget.
@@ -54,7 +58,7 @@ def budget(
 
     Exit status: 0 if the run, or at least one point of the plan, fits; 1 if not; 2 if it can't be built.
     """
-    with exit_cleanly():
+    with exit_cleanly(), hydra_initialized(config_dir):
         points = expand_points(overrides or [])
         fits = _show_plan(points, as_json) if plan or points[0][0] else _show_budget(points[0][1], as_json)
     raise typer.Exit(0 if fits else 1)
@@ -80,7 +84,7 @@ def compare(
                 "has no columns for --paired; use --json, or leave one of them out", None, None, "--csv"
             )
         runs = ranking.find_runs(folders)
-        tables.note_damaged(runs)
+        tables.note_unranked(runs)
         rows = ranking.rank(runs, sort)
         beside_best = compare_with_best(rows) if paired else None
         if as_json:
@@ -108,7 +112,7 @@ def report(
 
     with exit_cleanly():
         runs = ranking.find_runs(folders)
-        tables.note_damaged(runs)
+        tables.note_unranked(runs)
         rows = ranking.rank(runs)
         names = [folder.resolve().name for folder in folders]
         check_output(output)

@@ -47,7 +47,7 @@ def normal(name: str) -> str:
     ("folders", "extras"),
     [
         (("lora_agnews", "train.py", "sweep.py"), ("onnx", "demo")),
-        (("tests",), ("test", "demo", "pretrain")),
+        (("tests",), ("test", "tensorboard", "demo", "pretrain")),
         (("tools", "benchmarks"), ("test", "pictures", "pretrain")),
     ],
     ids=str,

@@ -24,7 +24,7 @@ from tests.commands import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md", *(ROOT / "docs").glob("*.md")]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-OTHER_PROGRAMS = {"pip", "git", "cd", "ruff", "mypy", "pre-commit", "wandb"}  # not this project's to test
+OTHER_PROGRAMS = {"pip", "git", "cd", "ruff", "mypy", "pre-commit", "wandb", "tensorboard"}  # not tested here
 
 
 def blocks(page: Path, language: str) -> list[str]:

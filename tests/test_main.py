@@ -207,3 +207,10 @@ def test_a_choice_without_effect_gives_a_note() -> None:
     done = run_python("-m", "lora_agnews", "budget", "model=tiny", "model.head=out_proj", "--json")
     assert done.stderr == "note: model.head=out_proj: no adapter on classifier.dense\n"
     assert json.loads(done.stdout)["groups"] == {"lora": 4_096, "head": 1_028}
+
+
+def test_a_budget_of_an_experiment_of_the_user(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nlora: {r: 3}\n")
+    found = command("budget", "--config-dir", tmp_path, "experiment=mine", "model=tiny", "--json")
+    assert json.loads(found.stdout)["modules"]["lora query"] == 3 * 2 * 256 * 4

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lora_agnews.config.schema import LoggerConfig
+from lora_agnews.config.sections import LoggerConfig
 from lora_agnews.training.tracking import open_tracking
 
 KEY = "0123456789" * 4
@@ -35,5 +35,5 @@ def log_in(no_login: pytest.MonkeyPatch, server: str, key: str = KEY) -> None:
 def track(run_dir: Path, mode: str) -> dict[str, str]:
     """Open and close the logging of a run; return the lines that tell where to find it."""
     run_dir.mkdir()
-    with open_tracking(run_dir, LoggerConfig(mode, "project", None, [], None, None), {}) as tracking:
+    with open_tracking(run_dir, LoggerConfig(mode, "project", None, [], None, None, False), {}) as tracking:
         return tracking.lines

@@ -58,6 +58,14 @@ class Prefix(StrEnum):
     CACHED = "cached"
 
 
+class Debug(StrEnum):
+    """Runs that look for mistakes; implemented in training/debug.py and conf/debug."""
+
+    FAST = "fast"
+    OVERFIT = "overfit"
+    PROFILE = "profile"
+
+
 class Sampler(StrEnum):
     """How a study chooses its points; implemented in sweeps/study.py."""
 

@@ -1,11 +1,12 @@
 """Check the command line of train.py before Hydra creates anything, so that a typo costs one message."""
 
+from argparse import Namespace
 from collections.abc import Sequence
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
-from lora_agnews.config.compose import check_one_device, compose_config, hydra_initialized
+from lora_agnews.config.compose import check_run_of_sweep, compose_config, hydra_initialized
 from lora_agnews.config.directories import check_directory, check_subdirectory
 from lora_agnews.config.hydra_job import hydra_values
 from lora_agnews.config.keys import CONF
@@ -26,10 +27,16 @@ def check_command_line(arguments: Sequence[str]) -> None:
         return
     if options.config_name and not (CONF / f"{options.config_name.removesuffix('.yaml')}.yaml").is_file():
         raise UserError(f"--config-name={options.config_name}: there is no such file in conf/; leave it out")
+    with hydra_initialized(options.config_dir):
+        _check_runs(options)
+
+
+def _check_runs(options: Namespace) -> None:
+    """Check the overrides with the files of --config-dir. Raises: UserError."""
     multirun = options.multirun or "hydra.mode=MULTIRUN" in options.overrides
     config = compose_config(options.overrides, multirun)
     if multirun:
-        check_one_device(config)
+        check_run_of_sweep(config)
     if config.resume:
         if multirun or options.cfg:
             raise UserError("resume continues one run, with its own configuration; leave out -m and --cfg")

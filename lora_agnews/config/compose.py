@@ -9,14 +9,17 @@ from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lora_agnews.config.directories import check_directory
-from lora_agnews.config.keys import CONF, STUDIES, STUDY_RULES
+from lora_agnews.config.directories import check_config_dir, check_directory
+from lora_agnews.config.keys import CONF, CONFIG_DIR, STUDY_RULES, choices_of, config_dirs
 from lora_agnews.config.messages import describe_syntax_error, suggest, to_user_error
 from lora_agnews.config.overrides import overrides_to_try, parse_overrides
 from lora_agnews.config.rules import config_keys
@@ -29,22 +32,35 @@ ConfigStore.instance().store("schema", TrainConfig)
 ConfigStore.instance().store("study_schema", StudyConfig)
 
 
-def check_one_device(config: TrainConfig) -> None:
-    """Raises: UserError, if a run of a sweep would use several devices."""
-    if config.trainer.devices > 1:
-        raise UserError(
-            f"trainer.devices={config.trainer.devices}: a run of a sweep uses one device; leave it out. "
-            "Several runs at once: python sweep.py workers=N"
-        )
+def check_run_of_sweep(config: TrainConfig) -> None:
+    """Raises: UserError, if a run of a sweep would use several devices, or could not be ranked."""
+    if config.debug:
+        raise UserError(f"debug={config.debug}: a debug run is never ranked, so it can't be in a sweep; run it alone")
+    for key in ("devices", "num_nodes"):
+        if getattr(config.trainer, key) > 1:
+            raise UserError(
+                f"trainer.{key}={getattr(config.trainer, key)}: a run of a sweep uses one device; leave it out. "
+                "Several runs at once: python sweep.py workers=N"
+            )
 
 
 @contextmanager
-def hydra_initialized() -> Iterator[None]:
-    """Initialise Hydra for the files of conf/. Works inside a Hydra job too, whose state is restored afterwards."""
+def hydra_initialized(config_dir: str | None = None) -> Iterator[None]:
+    """Initialise Hydra for the files of conf/ and of a directory of the user: that of --config-dir.
+
+    Works inside another such block or a Hydra job too, whose directory it keeps and whose state is restored afterwards.
+    Raises: UserError, as `check_config_dir`.
+    """
     running = GlobalHydra.instance().hydra
+    own = [check_config_dir(config_dir, CONF)] if config_dir else config_dirs()[1:]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF), job_name="train", version_base="1.3"):
+            if own:  # for which Hydra has no public function outside of its main
+                search_path = create_config_search_path(str(CONF))
+                search_path.prepend(CONFIG_DIR, f"file://{own[0]}", SearchPathQuery(provider="schema"))
+                GlobalHydra.instance().clear()
+                Hydra.create_main_hydra2("train", search_path)
             yield
     finally:
         if running is not None:
@@ -134,8 +150,9 @@ def compose_study(overrides: Sequence[str]) -> StudyConfig:
     """
     own = [line for line in overrides if line.partition("=")[0] in ("study", *STUDY_RULES)]
     for name in (line.removeprefix("study=") for line in own if line.startswith("study=")):
-        if name not in STUDIES:
-            raise UserError(f"study={name}: must be one of {', '.join(STUDIES)}{suggest(name, STUDIES)}")
+        studies = choices_of("study")
+        if name not in studies:
+            raise UserError(f"study={name}: must be one of {', '.join(studies)}{suggest(name, studies)}")
     for line in overrides:
         if line.lstrip("+~").startswith("hydra"):
             raise UserError(
@@ -166,5 +183,5 @@ def compose_study(overrides: Sequence[str]) -> StudyConfig:
                     f"{given}: a study varies the keys of its space, in conf/study; without a study: "
                     f"python train.py -m {given}"
                 )
-    check_one_device(compose_config(study.overrides))
+    check_run_of_sweep(compose_config(study.overrides))
     return study

@@ -1,4 +1,4 @@
-"""Check the directories of runs before anything is created in them."""
+"""Check directories that the user gives: those of runs, before anything is created in them, and of own experiments."""
 
 import os
 import shutil
@@ -41,3 +41,24 @@ def check_subdirectory(name: str) -> None:
             f"hydra.sweep.subdir={name}: must be inside the directory of the sweep, for example "
             "'hydra.sweep.subdir=r${model.lora.r}'"
         )
+
+
+def check_config_dir(folder: str, shipped: Path) -> Path:
+    """Return the directory of --config-dir as an absolute path.
+
+    Raises: UserError, if there is no experiment or study in it, or one that has the name of a shipped file, which Hydra
+    would take instead.
+    """
+    path = Path(folder).expanduser().absolute()
+    if not path.is_dir():
+        raise UserError(f"--config-dir={folder}: no such directory")
+    files = [file.relative_to(path) for file in sorted(path.glob("*/*.yaml"))]
+    if not files:
+        raise UserError(
+            f"--config-dir={folder}: has no experiment/NAME.yaml or study/NAME.yaml; give the directory that contains "
+            "experiment/ or study/"
+        )
+    for file in files:
+        if (shipped / file).is_file():
+            raise UserError(f"--config-dir={folder}: {file} has the name of a shipped file; give it another name")
+    return path

@@ -19,11 +19,13 @@ trainable parameters.
   python train.py model.lora.r=2            any value below, also as lora.r=2
   python train.py -m lora.r=1,2,4 seed=0,1  one run for each combination
   python train.py resume=RUN_DIR            continue a run where it stopped
+  python train.py debug=fast                one step of everything, to find mistakes
   python -m lora_agnews budget lora.r=4     what would be trained, and what fits
 
 Flags: -m or --multirun; --cfg job --resolve shows the configuration and runs
-nothing; --hydra-help shows all flags. A value with special characters needs two
-pairs of quotes: 'data.train_file="my rows, 1.csv"'.
+nothing; --config-dir DIR adds files of yours, such as DIR/experiment/mine.yaml;
+--hydra-help shows all flags. A value with special characters needs two pairs of
+quotes: 'data.train_file="my rows, 1.csv"'.
 """
 
 

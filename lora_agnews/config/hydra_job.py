@@ -23,7 +23,7 @@ from lora_agnews.config.resume import find_run, resumed_config
 from lora_agnews.config.rules import config_keys
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import RunLocked, UserError
-from lora_agnews.files.locks import LOCK_FILE
+from lora_agnews.files.locks import LOCK_FILE, NODE_RANK
 
 
 @dataclass(frozen=True)
@@ -107,20 +107,23 @@ def directories(overrides: Sequence[str], hydra_overrides: Sequence[str]) -> Ite
         yield name, config
 
 
-def _resolve_run_dir(resume: str | None, new: str) -> str:
-    """`${run_dir:RESUME,NEW}`: the directory of the run that is continued, or that of a new run."""
-    return str(find_run(resume)[0]) if resume else new
+def _resolve_run_dir(resume: str | None, debug: str | None, new: str) -> str:
+    """`${run_dir:RESUME,DEBUG,NEW}`: the directory of the run that is continued, or that of a new run."""
+    if resume:
+        return str(find_run(resume)[0])
+    return str(Path(new).with_name(f"debug-{debug}-{Path(new).name}")) if debug else new
 
 
-def _resolve_start(devices: int) -> str:
-    """`${start:DEVICES}`: the time or, under srun, the Slurm job and step, which all processes of the run share.
+def _resolve_start(devices: int, nodes: int) -> str:
+    """`${start:DEVICES,NODES}`: the time or, under srun, the Slurm job and step, which all processes of the run share.
 
-    Raises: UserError, under torchrun, whose processes have no such thing in common.
+    Raises: UserError, under torchrun or on nodes started by hand, whose processes have no such thing in common.
     """
-    if devices > 1 and "SLURM_STEP_ID" in os.environ and int(os.environ.get("SLURM_NTASKS", 1)) > 1:
+    several = devices * nodes > 1
+    if several and "SLURM_STEP_ID" in os.environ and int(os.environ.get("SLURM_NTASKS", 1)) > 1:
         return f"slurm{os.environ['SLURM_JOB_ID']}.{os.environ['SLURM_STEP_ID']}"
-    if devices > 1 and "TORCHELASTIC_RUN_ID" in os.environ:
-        raise UserError("torchrun starts several processes, which need one directory; add hydra.run.dir=runs/NAME")
+    if several and {"TORCHELASTIC_RUN_ID", NODE_RANK} & os.environ.keys():
+        raise UserError("the processes of this run need one directory; add hydra.run.dir=runs/NAME")
     return f"{datetime.now():%Y%m%d-%H%M%S-%f}"
 
 

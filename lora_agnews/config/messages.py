@@ -6,7 +6,13 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf.errors import ConfigAttributeError, InterpolationResolutionError, OmegaConfBaseException, ValidationError
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationResolutionError,
+    OmegaConfBaseException,
+    ValidationError,
+)
 
 from lora_agnews.config.keys import ALIASES, GROUPS, RULES, STUDY_RULES
 from lora_agnews.config.rules import describe_allowed
@@ -32,10 +38,25 @@ def to_user_error(error: Exception, overrides: Sequence[str] = ()) -> UserError:
         return UserError(f"{key}={value}: must be {describe_allowed(rules[key])} ({rules[key].metadata['meaning']})")
     if key in rules:
         return UserError(f"{key}: {first_line}")
+    if "'trainer.extra'" in str(error) and isinstance(cause, ConfigKeyError):  # OmegaConf adds no keys to a mapping
+        return UserError(
+            f"trainer.extra: debug=profile or a file of yours sets other options, and {cause.key} can't be added on "
+            "the command line; write it into that file"
+        )
+    in_file = re.match(r"In '(.+?)': .*Key '.*' not in '.*'\s+full_key: (\S+)", str(error), re.DOTALL)
+    if in_file:
+        return UserError(_describe_unknown_key(*in_file.groups()))
     if cause is error:
         return UserError(" ".join(str(error).partition("\nConfig search path")[0].split()))
     hint = suggest(str(cause.key), list(cause.parent_node)) if isinstance(cause, ConfigAttributeError) else ""
     return UserError(f"{str(error).splitlines()[0].rstrip('.')}: {first_line}{hint}")
+
+
+def _describe_unknown_key(file: str, key: str) -> str:
+    """Say what is wrong with a file of a group that sets a key which does not exist."""
+    if key == file.partition("/")[0]:
+        return f"{file}.yaml: its first line must be '# @package _global_'"
+    return f"{file}.yaml: there is no key {key}{suggest_key(key)}. All keys: python train.py --help"
 
 
 def describe_syntax_error(override: str) -> str:

@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import OverrideParseException
 
-from lora_agnews.config.keys import ALIASES, GROUPS, RULES
+from lora_agnews.config.keys import ALIASES, GROUPS, RULES, choices_of
 from lora_agnews.config.messages import describe_syntax_error, quote_override, suggest, suggest_key
 from lora_agnews.config.rules import describe_allowed, is_name, to_override
 from lora_agnews.errors import UserError
@@ -72,7 +72,7 @@ def _check_key(override: Override) -> None:
     if not key:
         raise UserError(describe_syntax_error(shown))
     if key in GROUPS:
-        choices = GROUPS[key]
+        choices = choices_of(key)
         if override.is_delete() or override.is_add():
             raise UserError(f"{shown}: {key} can only be set: {key}=VALUE, one of {', '.join(choices)}")
         values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.value()]

@@ -1,5 +1,6 @@
 """Continue a run: which directory and checkpoint `resume` means, and what of the configuration may differ."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ MAY_GROW, NOT_OF_A_RUN = "trainer.max_epochs", ("resume", "test")
 def find_run(resume: str) -> tuple[Path, Path | None]:
     """Return run directory and checkpoint, or None if none was written yet. Raises: UserError, if no run is there.
 
-    `resume` is a run directory, a checkpoint, or `latest`: the run below runs/ whose record was written last.
+    `resume` is a run directory, a checkpoint, or `latest`; see `_latest_run`.
     """
     path = (_latest_run() if resume == LATEST else Path(resume).expanduser()).absolute()
     run_dir = path.parent.parent if path.suffix == ".ckpt" else path
@@ -43,7 +44,7 @@ def resumed_config(resume: str, overrides: Sequence[str]) -> TrainConfig:
     saved = load_config_file(run_dir / "config.yaml")
     for override in overrides:
         # Lightning starts the worker processes of a run with hydra.run.dir=... of the first process
-        if override.lstrip("+~").startswith("hydra") and not is_worker_rank(saved.trainer.devices):
+        if override.lstrip("+~").startswith("hydra") and not is_worker_rank(saved.trainer.processes):
             raise UserError(f"{override}: a run that is continued stays where it is; leave it out")
     configs = (compose_config(overrides), compose_config([]), saved)
     wanted, default, began = ({key: value for key, _, value in config_keys(config)} for config in configs)
@@ -65,11 +66,13 @@ def resumed_config(resume: str, overrides: Sequence[str]) -> TrainConfig:
 
 
 def _latest_run() -> Path:
-    """Return the run below runs/ whose record was written last. Raises: UserError, if there is none."""
+    """Return the run below runs/ whose record was written last, debug runs aside. Raises: UserError, without one."""
     records = [path for path in RUNS.rglob("result.json") if path.with_name("config.yaml").is_file()]
-    if not records:
-        raise UserError(f"resume={LATEST}: no run in {RUNS.absolute()}; give its directory, such as runs/NAME")
-    return max(records, key=lambda path: path.stat().st_mtime_ns).parent
+    for path in sorted(records, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        saved = path.with_name("config.yaml").read_text(encoding="utf-8", errors="replace")
+        if not re.search("^debug: (?!null)", saved, re.MULTILINE):
+            return path.parent
+    raise UserError(f"resume={LATEST}: no run in {RUNS.absolute()}; give its directory, such as runs/NAME")
 
 
 def _checkpoints(run_dir: Path) -> str:

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from lora_agnews.data.states import States, StatesOfSome
 from lora_agnews.data.tokens import Tokens
+from lora_agnews.errors import UserError
 
 Batch = dict[str, Tensor]  # input_ids (B, T), labels (B,), attention_mask (B, T) if a row is padded, rows (B,): int64
 
@@ -20,20 +21,27 @@ class BucketSampler(Sampler[list[int]]):
     The rows of an epoch are shuffled, cut into chunks of `bucket` batches, sorted by length within each chunk and cut
     into batches, which are shuffled again. On AG News this gives 1.05 tokens with padding per real token, random
     batches (`bucket=0`) 2.0. `consumed` returns the number of batches that the run has seen in all epochs; an iterator
-    starts there and ends with the epoch.
+    starts there and ends with the epoch, or where `limit` ends it; see `used_batches`.
     """
 
     def __init__(
-        self, lengths: np.ndarray, batch_size: int, bucket: int, seed: int, consumed: Callable[[], int]
+        self,
+        lengths: np.ndarray,
+        batch_size: int,
+        bucket: int,
+        seed: int,
+        consumed: Callable[[], int],
+        limit: float = 1.0,
     ) -> None:
         self.lengths, self.batch_size, self.bucket, self.seed = lengths, batch_size, bucket, seed
-        self.consumed = consumed
+        self.consumed, self.limit = consumed, limit
 
     def __len__(self) -> int:
         return -(-len(self.lengths) // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        epoch, begun = divmod(self.consumed(), len(self))
+        used = used_batches(len(self), self.limit)
+        epoch, begun = divmod(self.consumed(), used)
         rng = np.random.default_rng((self.seed, epoch))
         order = rng.permutation(len(self.lengths))
         if self.bucket:
@@ -43,7 +51,7 @@ class BucketSampler(Sampler[list[int]]):
         batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
         if self.bucket:
             rng.shuffle(batches)
-        yield from (batch.tolist() for batch in batches[begun:])
+        yield from (batch.tolist() for batch in batches[begun:used])
 
 
 class Loader(DataLoader[Batch]):
@@ -55,6 +63,20 @@ class Loader(DataLoader[Batch]):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Do nothing: there is no state."""
+
+
+def used_batches(batches: int, limit: float) -> int:
+    """Return how many batches of an epoch are used: at most `limit` if it is an int, otherwise that share of them.
+
+    Raises: UserError, if that is less than one. Source: Lightning's limit_train_batches.
+    """
+    used = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    if used < 1:
+        raise UserError(
+            f"trainer.extra={{limit_train_batches:{limit}}}: less than one of the {batches} batches of an epoch; use a "
+            "larger share, or a number of batches"
+        )
+    return used
 
 
 def evaluation_batches(lengths: np.ndarray, batch_size: int, share: tuple[int, int] = (0, 1)) -> list[list[int]]:

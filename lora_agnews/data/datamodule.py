@@ -24,8 +24,8 @@ from lora_agnews.labels import LABELS
 class AGNewsDataModule(L.LightningDataModule):
     """Batches for training, validation (a seeded, stratified share of the training rows) and test.
 
-    After `setup`, `train_rows` and `val_rows` index `train`, and `test` is None if there are no test rows. The number
-    `train_rows` selects some of the training rows; the validation rows stay the same.
+    After `setup`, `train_rows` and `val_rows` index `train`, and `test_rows` all rows of `test`, which is None if there
+    are no test rows. The number `train_rows` selects some of the training rows; the validation rows stay the same.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class AGNewsDataModule(L.LightningDataModule):
         self.batch_size, self.eval_batch_size, self.bucket = batch_size, eval_batch_size, bucket
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache()
         self.train: Rows | None = None
-        self.states: dict[str, States | StatesOfSome] = {}  # of "train" and "test", with model.prefix=cached
+        self.states: dict[str, StatesOfSome] = {}  # of "train" and "test", with model.prefix=cached
 
     def setup(self, stage: str | None = None) -> None:
         """Read, split and tokenise the rows on the first call. Later calls do nothing."""
@@ -69,8 +69,19 @@ class AGNewsDataModule(L.LightningDataModule):
         self.train_rows, self.val_rows = split_rows(labels, *self.split)
         self.overlap: Overlap = overlap(self.train, self.train_rows, self.val_rows, self.test)
         self.tokens = load_tokens(self.train.texts, self.tokenizer, self.max_length, self.cache_dir)
+        self.test_rows = np.arange(len(self.test) if self.test else 0)
         if self.test:
             self.test_tokens = load_tokens(self.test.texts, self.tokenizer, self.max_length, self.cache_dir)
+
+    def use_rows(self, train: np.ndarray, val: np.ndarray, test: np.ndarray) -> None:
+        """Use these rows, all sorted, instead of the whole splits."""
+        self.train_rows, self.val_rows, self.test_rows = train, val, test
+
+    @property
+    def labels(self) -> list[int]:
+        """Labels of all rows of the training file."""
+        assert self.train is not None
+        return self.train.labels
 
     @property
     def train_texts(self) -> list[str]:
@@ -96,7 +107,7 @@ class AGNewsDataModule(L.LightningDataModule):
             "source": self.train.origin if self.test is None else f"{self.train.origin}, {self.test.origin}",
             "train": len(self.train_rows),
             "val": len(self.val_rows),
-            "test": len(self.test) if self.test else 0,
+            "test": len(self.test_rows),
             "train_classes": self.train_classes,
             "duplicates": asdict(self.overlap),
             "fingerprints": self.fingerprints,
@@ -105,7 +116,7 @@ class AGNewsDataModule(L.LightningDataModule):
     def fingerprint(self) -> str:
         """Return a hash of the training rows' tokens, labels and split. A run with other data can't be continued."""
         found = hashlib.blake2b(digest_size=8)
-        labels = np.asarray(self.train.labels if self.train else [])
+        labels = np.asarray(self.labels)
         for array in (self.tokens.flat, self.tokens.offsets, labels, self.train_rows, self.val_rows):
             found.update(np.ascontiguousarray(array).data)
         return found.hexdigest()
@@ -118,18 +129,22 @@ class AGNewsDataModule(L.LightningDataModule):
 
     def used_tokens(self) -> dict[str, Tokens]:
         """Return the tokens of the training and validation rows together, and of the test rows, if there are any."""
-        return {"train": self.tokens.select(self._used_rows())} | ({"test": self.test_tokens} if self.test else {})
+        test = {"test": self.test_tokens.select(self.test_rows)} if self.test else {}
+        return {"train": self.tokens.select(self._used_rows())} | test
 
     def use_states(self, states: dict[str, States]) -> None:
         """Let batches have these states of `used_tokens` instead of token ids."""
-        self.states = states | {"train": StatesOfSome(states["train"], self._used_rows(), len(self.tokens))}
+        self.states = {"train": StatesOfSome(states["train"], self._used_rows(), len(self.tokens))}
+        if self.test:
+            self.states["test"] = StatesOfSome(states["test"], self.test_rows, len(self.test_tokens))
 
     def _used_rows(self) -> np.ndarray:
         return np.union1d(self.train_rows, self.val_rows)
 
     def train_dataloader(self) -> Loader:
         lengths = self.tokens.lengths[self.train_rows]
-        sampler = BucketSampler(lengths, self.batch_size, self.bucket, self.seed, self._batches_consumed)
+        limit = 1.0 if self.trainer is None else self.trainer.limit_train_batches
+        sampler = BucketSampler(lengths, self.batch_size, self.bucket, self.seed, self._batches_consumed, limit)
         return self._loader("train", self.train_rows, sampler, share=self._rank_and_devices())
 
     def val_dataloader(self) -> Loader:
@@ -138,8 +153,9 @@ class AGNewsDataModule(L.LightningDataModule):
 
     def test_dataloader(self) -> Loader:
         assert self.test is not None
-        batches = evaluation_batches(self.test_tokens.lengths, self.eval_batch_size, self._rank_and_devices())
-        return self._loader("test", np.arange(len(self.test)), batches, numbered=True)
+        lengths = self.test_tokens.lengths[self.test_rows]
+        batches = evaluation_batches(lengths, self.eval_batch_size, self._rank_and_devices())
+        return self._loader("test", self.test_rows, batches, numbered=True)
 
     def _batches_consumed(self) -> int:
         return 0 if self.trainer is None else self.trainer.fit_loop.epoch_loop.batch_progress.total.ready

@@ -20,7 +20,7 @@ MOST_SHOWN = 10  # labels in a message
 
 @dataclass(frozen=True)
 class Source:
-    """Which rows a run uses: the keys of `data` that select them, with their meaning in config/schema.py."""
+    """Which rows a run uses: the keys of `data` that select them, with their meaning in config/sections.py."""
 
     source: str
     train_file: str | None = None

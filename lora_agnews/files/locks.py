@@ -19,11 +19,13 @@ LOCK_FILE = ".lock"
 OWNER_SUFFIX = ".owner"  # of the file that names the owner
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)  # answers of some network file systems
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # in the order in which Lightning reads them
+NODE_RANK = "NODE_RANK"  # set where the nodes are started by hand; the processes of a node then have no RANK
 
 
-def is_worker_rank(devices: int) -> bool:
-    """Whether this is not the first process of a run on several devices. Only the first one writes files."""
-    return devices > 1 and int(next((os.environ[name] for name in RANKS if name in os.environ), 0)) > 0
+def is_worker_rank(processes: int) -> bool:
+    """Whether this is not the first process of a run that has several. Only the first one writes files."""
+    rank = next((name for name in RANKS if name in os.environ), RANKS[0])
+    return processes > 1 and any(int(os.environ.get(name, 0)) > 0 for name in (rank, NODE_RANK))
 
 
 @contextmanager

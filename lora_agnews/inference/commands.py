@@ -11,8 +11,9 @@ from lora_agnews.config.choices import ExportFormat, Prior, Weights
 from lora_agnews.errors import UserError
 from lora_agnews.files.atomic import output_file
 from lora_agnews.inference.calibration import CALIBRATION_FILE
-from lora_agnews.terminal import console, tables
+from lora_agnews.terminal import console
 from lora_agnews.terminal.console import exit_cleanly
+from lora_agnews.terminal.evaluation_table import show_evaluation
 
 FORMATS = ".csv, .tsv, .json, .jsonl, .parquet, .txt, .pkl"
 RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="a finished run")]
@@ -71,7 +72,7 @@ def evaluate(
         else:
             what = run_dir if is_best else f"{run_dir}, last checkpoint,"
             console.print_line(f"{what} on {len(rows):,} rows of {rows.origin}\n")
-            tables.show_evaluation(found)
+            show_evaluation(found)
         name = "-".join(([] if is_best else [weights.value]) + ([file.name] if file else []))
         written = evaluation.draw(found, probabilities, rows.labels, run_dir / "figures", name)
         if validation:

@@ -1,6 +1,5 @@
 """Save a trained model as a folder that plain PEFT loads on the base model, head included, and load it again."""
 
-import hashlib
 import json
 import math
 import re
@@ -14,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from lora_agnews.config.start_adapter import WEIGHTS, hash_tensors
 from lora_agnews.errors import UserError
 from lora_agnews.labels import LABELS
 from lora_agnews.model.architecture import read_architecture_folder
@@ -21,7 +21,7 @@ from lora_agnews.model.build import load_base
 from lora_agnews.model.encoder import SHIPPED, Encoder, hash_weights
 from lora_agnews.model.lora import CHANGES_BASE
 
-WEIGHTS = "adapter_model.safetensors"
+DAMAGED = "is damaged: values of the adapters or the head are missing or changed"
 README = """\
 # LoRA for {name}, trained on AG News
 
@@ -110,34 +110,45 @@ def load_adapter(folder: Path, encoder: Encoder) -> peft.PeftModel:
     Raises: UserError, if the folder is damaged, or was trained for other classes or on other base weights;
     RuntimeError, as `load_base`.
     """
-    try:
-        with safe_open(folder / WEIGHTS, "pt") as file:
-            names = set(file.keys())
-            made = dict(json.loads((file.metadata() or {})["lora_agnews"]))
-            tensors = {name: file.get_tensor(name) for name in names}
-            whole = all(bool(tensor.isfinite().all()) for tensor in tensors.values())
-            init, alpha = str(made["init"]), int(made["alpha"])
-            labels = list(made.get("labels", LABELS))  # adapters of version 0.1 may store neither these nor their base
-    except (OSError, KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
-        raise UserError(f"{folder / WEIGHTS}: can't be read as what a run saved ({error})") from error
-    if labels != list(LABELS):
-        raise UserError(f"{folder}: its classes are {', '.join(map(str, labels))}, not {', '.join(LABELS)}")
+    tensors, made = _read(folder)
+    init, alpha = made["init"], made["alpha"]
     base = load_base(encoder)
-    ours = hash_weights(encoder.folder) if not encoder.origin.startswith("hub:") else None
-    if ours and ours != made.get("base", ours):
-        raise UserError(f"{folder}: was trained on other weights than those in {encoder.folder}")
+    _check_base(made, encoder, folder)
     head = read_architecture_folder(encoder.name, encoder.folder).head
     try:
         model = load_with_peft(folder, base)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, re.error) as error:
         raise UserError(f"{folder}: PEFT can't load it ({type(error).__name__}: {error})") from error
-    if not whole or names != set(_tensors(model, head)) or made.get("hash", _hash(tensors)) != _hash(tensors):
-        raise UserError(f"{folder / WEIGHTS}: is damaged: values of the adapters or the head are missing or changed")
+    if (
+        not _are_finite(tensors)
+        or set(tensors) != set(_tensors(model, head))
+        or made.get("hash", _hash(tensors)) != _hash(tensors)
+    ):
+        raise UserError(f"{folder / WEIGHTS}: {DAMAGED}")
     if init in CHANGES_BASE:
         for name, layer in _lora_layers(model).items():
             if name not in head:
                 _restore_initial(layer, alpha)
     return model.eval()
+
+
+@torch.no_grad()
+def copy_adapter(folder: Path, encoder: Encoder, model: peft.PeftModel, chosen: str) -> None:
+    """Copy the values that `save_adapter` saved into a model that trains the same parameters with the same scales.
+
+    `chosen` is the hash that the adapter had when it was chosen. `init` of neither model may change the base weights.
+    Raises: UserError, if it has another hash now, is damaged, or was trained for other classes or other base weights.
+    """
+    tensors, made = _read(folder)
+    _check_base(made, encoder, folder)
+    ours = _tensors(model, read_architecture_folder(encoder.name, encoder.folder).head)
+    shapes, own_shapes = ({name: each.shape for name, each in found.items()} for found in (tensors, ours))
+    if not _are_finite(tensors) or shapes != own_shapes:
+        raise UserError(f"{folder / WEIGHTS}: {DAMAGED}")
+    if _hash(tensors) != chosen:
+        raise UserError(f"{folder / WEIGHTS}: has changed since it was chosen to start from; its hash is not {chosen}")
+    for name, values in tensors.items():
+        ours[name].copy_(values)
 
 
 def load_with_peft(folder: Path, base: nn.Module) -> peft.PeftModel:
@@ -154,6 +165,28 @@ def read_base(folder: Path) -> tuple[str, str | None]:
         raise UserError(f"{folder}: its adapter_config.json can't be read ({error})") from error
 
 
+def _read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read the tensors and what `save_adapter` wrote about them. Raises: UserError."""
+    try:
+        with safe_open(folder / WEIGHTS, "pt") as file:
+            made = dict(json.loads((file.metadata() or {})["lora_agnews"]))
+            tensors = {name: file.get_tensor(name) for name in set(file.keys())}
+            made |= {"init": str(made["init"]), "alpha": int(made["alpha"])}
+            labels = list(made.get("labels", LABELS))  # adapters of version 0.1 may store neither these nor their base
+    except (OSError, KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
+        raise UserError(f"{folder / WEIGHTS}: can't be read as what a run saved ({error})") from error
+    if labels != list(LABELS):
+        raise UserError(f"{folder}: its classes are {', '.join(map(str, labels))}, not {', '.join(LABELS)}")
+    return tensors, made
+
+
+def _check_base(made: dict[str, Any], encoder: Encoder, folder: Path) -> None:
+    """Raises: UserError, if an adapter was trained on other base weights."""
+    ours = hash_weights(encoder.folder) if not encoder.origin.startswith("hub:") else None
+    if ours and ours != made.get("base", ours):
+        raise UserError(f"{folder}: was trained on other weights than those in {encoder.folder}")
+
+
 def _tensors(model: peft.PeftModel, head: tuple[str, ...]) -> dict[str, Tensor]:
     """Collect what a run saves: PEFT's tensors and, for a head with an adapter, the head's own weights."""
     tensors: dict[str, Tensor] = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
@@ -165,12 +198,13 @@ def _tensors(model: peft.PeftModel, head: tuple[str, ...]) -> dict[str, Tensor]:
     return tensors
 
 
+def _are_finite(tensors: dict[str, Tensor]) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+
+
 def _hash(tensors: dict[str, Tensor]) -> str:
     """Return 16 hex digits of all values, so that a damaged file is noticed."""
-    found = hashlib.blake2b(digest_size=8)
-    for name in sorted(tensors):
-        found.update(name.encode() + tensors[name].contiguous().numpy().tobytes())
-    return found.hexdigest()
+    return hash_tensors({name: each.contiguous().numpy() for name, each in tensors.items()})
 
 
 def _lora_layers(model: peft.PeftModel) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from math import prod
 from lora_agnews.budget import HARD_LIMIT, Budget, layer_number
 from lora_agnews.config.choices import Head
 from lora_agnews.config.rules import to_override
-from lora_agnews.config.schema import ModelConfig
+from lora_agnews.config.sections import ModelConfig
 from lora_agnews.config.validators import ALL_LINEAR
 from lora_agnews.errors import UserError
 from lora_agnews.model.architecture import FAMILIES, Architecture, ParameterShapes

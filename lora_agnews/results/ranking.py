@@ -43,11 +43,14 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
 
 
 def rank(runs: Sequence[Run], by: str = MONITOR.key) -> list[Row]:
-    """Return one row per configuration, sorted by one of SORT_KEYS or by a key that varies.
+    """Return one row per configuration, sorted by one of SORT_KEYS or by a key that varies. Debug runs are left out.
 
     Metrics: best first. Parameters, seconds and values: smallest first. Rows without a number are last.
-    Raises: UserError, for another `by`.
+    Raises: UserError, for another `by`, or if there are only debug runs.
     """
+    runs = [run for run in runs if not run[1].is_debug]
+    if not runs:
+        raise UserError("there are only debug runs, which are never ranked")
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(json.dumps(_configuration(run[1])), []).append(run)

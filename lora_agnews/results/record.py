@@ -85,6 +85,11 @@ class RunResult:
         return self.status.succeeded
 
     @property
+    def is_debug(self) -> bool:
+        """Whether the run only looked for mistakes, so that it is never ranked."""
+        return bool(self.config.get("debug"))  # which earlier versions do not have
+
+    @property
     def awaits_test(self) -> bool:
         """Whether the run has succeeded and has test rows, but sweeps have not selected it for a test so far."""
         return self.succeeded and bool(self.data.get("test")) and "test/accuracy" not in self.metrics

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_agnews.config.choices import SweepTest
-from lora_agnews.config.compose import check_one_device
+from lora_agnews.config.compose import check_run_of_sweep
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import RunLocked, UserError
 from lora_agnews.results.record import RunResult, Status
@@ -42,7 +42,7 @@ def run_point(config: TrainConfig, run_dir: Path, group: str, should_prune: "Sho
     config.logger.group = config.logger.group or group
     config.resume = str(run_dir) if previous else None
     try:
-        check_one_device(config)
+        check_run_of_sweep(config)
         with console.quiet_output():
             return run(config, run_dir, should_prune, is_tested=config.test == SweepTest.ALL)
     except RunLocked:

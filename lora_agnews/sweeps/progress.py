@@ -94,7 +94,8 @@ class SweepProgress:
         return f"[{len(self.started)}/{self.total or '?'}] {run_dir.name}"
 
     def _runs(self) -> list[Run]:
-        return find_runs([self.folder]) if any(self.folder.rglob(RESULT_FILE)) else []
+        found = find_runs([self.folder]) if any(self.folder.rglob(RESULT_FILE)) else []
+        return [run for run in found if not run[1].is_debug]
 
 
 def conclude(folder: Path, tested: SweepTest = SweepTest.NONE) -> tuple[list[Row], int]:
@@ -129,7 +130,7 @@ def _show_leaderboard(folder: Path) -> tuple[list[Row], bool]:
     rows = rank(runs)
     console.print_line("")
     tables.show_ranking(rows)
-    tables.note_damaged(runs)
+    tables.note_unranked(runs)
     try:
         write_atomically(folder / LEADERBOARD, to_csv(rows))
         console.print_line(f"leaderboard  {folder / LEADERBOARD}")

@@ -2,9 +2,9 @@
 
 Inputs: a `TrainConfig` and a run directory. Outputs: `RunResult` and the files of the run directory.
 
-Reading order: run.py (a run, top to bottom; in_process.py for notebooks), fit.py (prepare, fit, test), task.py (the
-LightningModule), optimizers.py, metrics.py, then what surrounds the loop: recording.py (how a run ended), reuse.py
-(whether a run that exists is the one that is asked for), testing.py (a test after the end), prefix.py (a cached
-prefix), trainer.py, checkpoint.py and checkpoint_file.py, callbacks.py, estimate.py (of the duration), progress_bar.py,
-tracking.py, metrics_file.py and wandb_run.py.
+Reading order: run.py (a run, top to bottom; in_process.py for notebooks), checks.py (before anything is loaded), fit.py
+(prepare, fit, test), task.py (the LightningModule), optimizers.py, metrics.py, then what surrounds the loop:
+recording.py (how a run ended), reuse.py (whether a run that exists is the one that is asked for), testing.py (a test
+after the end), prefix.py (a cached prefix), trainer.py, checkpoint.py and checkpoint_file.py, callbacks.py, estimate.py
+(of the duration), progress_bar.py, tracking.py, metrics_file.py, wandb_run.py and tensorboard.py.
 """

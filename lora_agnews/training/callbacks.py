@@ -1,10 +1,11 @@
-"""Callbacks of a run: when it validates, its speed, the steps that it skips, and its end if a study prunes it."""
+"""Callbacks of a run: when it validates, its speed and profile, skipped steps, and its end if a study prunes it."""
 
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -15,9 +16,12 @@ from torch import Tensor
 from torch._dynamo.callback import callback_handler
 
 from lora_agnews.errors import RunPruned, TrainingDiverged
+from lora_agnews.files.atomic import write_atomically
 from lora_agnews.results.monitor import MONITOR
 
 ShouldPrune = Callable[[int, float], bool]  # number of the validation, monitored metric -> whether to stop the run
+
+PROFILE = "profile.txt"
 
 
 class PruningCallback(L.Callback):
@@ -63,6 +67,17 @@ class ValidationSchedule(L.Callback):
         ends_run = ends_step and trainer.global_step + 1 == trainer.max_steps
         validates = done % self.every == 0 or ends_epoch or ends_run
         trainer.val_check_batch = 1 if validates else int(trainer.num_training_batches) + 1
+
+
+class ProfileFile(L.Callback):
+    """Writes the table of Lightning's profiler after training."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def teardown(self, trainer: L.Trainer, task: L.LightningModule, stage: str) -> None:
+        if trainer.is_global_zero and stage == "fit":
+            write_atomically(self.path, trainer.profiler.summary())  # type: ignore[attr-defined]
 
 
 class SkippedSteps(L.Callback):

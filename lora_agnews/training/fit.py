@@ -10,12 +10,14 @@ from torch import nn
 from lora_agnews.budget import Budget, count
 from lora_agnews.config.choices import Prefix
 from lora_agnews.config.schema import TrainConfig
+from lora_agnews.data.batches import used_batches
 from lora_agnews.data.datamodule import AGNewsDataModule
 from lora_agnews.model.architecture import Architecture, read_architecture_folder
 from lora_agnews.model.build import build_model, load_tokenizer, speed_up
 from lora_agnews.model.encoder import Encoder
 from lora_agnews.model.lora import LoraSpec, predict_budget, prefix_end
 from lora_agnews.training.checkpoint import best_checkpoint
+from lora_agnews.training.debug import select_rows
 from lora_agnews.training.prefix import CachedPrefix
 from lora_agnews.training.task import LoRAClassifier
 from lora_agnews.training.trainer import send_library_messages_to_log, skipped_steps, stopped_early, stopwatch_of
@@ -30,11 +32,7 @@ class Parts:
     architecture: Architecture
     task: LoRAClassifier
     prefix: CachedPrefix | None  # None: model.prefix=live
-
-    @property
-    def batches(self) -> int:
-        """Training batches per epoch."""
-        return -(-len(self.data.train_rows) // self.data.batch_size)
+    batches: int  # of training, per epoch
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,10 @@ def prepare(config: TrainConfig, encoder: Encoder) -> Parts:
     optim = asdict(config.optim) | {"class_weights": data.class_weights(config.optim.class_weights)}
     task = LoRAClassifier(model, predicted, optimizer=optim.pop("name"), **optim)
     end = prefix_end(architecture, lora) if config.model.prefix == Prefix.CACHED else None
-    return Parts(data, model, architecture, task, CachedPrefix(encoder, architecture, end) if end else None)
+    select_rows(data, config)
+    limit = (config.trainer.extra or {}).get("limit_train_batches", 1.0)
+    batches = used_batches(-(-len(data.train_rows) // data.batch_size), limit)
+    return Parts(data, model, architecture, task, CachedPrefix(encoder, architecture, end) if end else None, batches)
 
 
 def fit(parts: Parts, trainer: L.Trainer, checkpoint: Path | None, compile_model: bool) -> FitResult:

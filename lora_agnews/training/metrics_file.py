@@ -35,6 +35,11 @@ class MetricsFile(Logger):
             self.rows = [{key: value for key, value in row.items() if value} for row in kept]
 
     @property
+    def next_step(self) -> int | None:
+        """The step after the last one that is kept; None for a new run."""
+        return int(self.rows[-1]["step"]) + 1 if self.rows else None
+
+    @property
     def name(self) -> str:
         return self.path.name
 

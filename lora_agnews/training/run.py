@@ -10,10 +10,10 @@ from lora_agnews.config.resume import find_run
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import UserError
 from lora_agnews.files.locks import is_worker_rank, run_lock
-from lora_agnews.model import plan
 from lora_agnews.model.encoder import find_encoder, weights_id
 from lora_agnews.results.record import RunResult, Status
 from lora_agnews.terminal import console, tables
+from lora_agnews.training.checks import check_before_loading
 from lora_agnews.training.recording import recorded
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def run(
     `should_prune` is called after each validation; returning True stops the run. `is_tested`: open the test rows.
     Raises: UserError, with nothing recorded, if a value or a file can't be used; KeyboardInterrupt, after recording.
     """
-    if is_worker_rank(config.trainer.devices):
+    if is_worker_rank(config.trainer.processes):
         return _run_as_worker(config, run_dir)
     with run_lock(run_dir):
         previous = RunResult.load_if_any(run_dir)
@@ -50,7 +50,7 @@ def _run(
         console.note(f"continuing from {checkpoint or 'the beginning: there is no checkpoint yet'}")
     began = time.perf_counter()
     with recorded(config, run_dir, previous) as result:
-        _check_budget(config, result)
+        check_before_loading(config, result)
         encoder = find_encoder(config.model.name, config.model.revision)
         # Importing torch takes seconds, which a run that ends here need not wait for.
         from lora_agnews.model.adapter import save_adapter
@@ -58,7 +58,9 @@ def _run(
         from lora_agnews.results.predictions import TEST_PREDICTIONS_FILE, save_predictions
         from lora_agnews.training.callbacks import Stopwatch
         from lora_agnews.training.checkpoint import read_checkpoint, run_identity, seconds_before
+        from lora_agnews.training.debug import outcome
         from lora_agnews.training.fit import fit, prepare, test
+        from lora_agnews.training.start import start_from_run
         from lora_agnews.training.tracking import open_tracking
         from lora_agnews.training.trainer import build_trainer
 
@@ -67,6 +69,8 @@ def _run(
         result.data = {"model": encoder.origin, **parts.data.describe()}
         identity = run_identity(config, parts.data, weights_id(encoder))
         saved = read_checkpoint(checkpoint, identity) if checkpoint else {}
+        if config.model.adapter and not checkpoint:
+            start_from_run(config.model, encoder, parts.model)
         result.seconds["earlier"] = seconds_before(saved)
         with console.best_effort():
             tables.show_budget(parts.task.budget, encoder.name)
@@ -90,22 +94,13 @@ def _run(
                 tracking.finish(result, draw_run(run_dir, result))
     if result.succeeded:
         with console.best_effort():
-            tables.show_result(result, run_dir, tracking.lines)
+            tables.show_result(result, run_dir, outcome(result, run_dir) | tracking.lines)
     return result
-
-
-def _check_budget(config: TrainConfig, result: RunResult) -> None:
-    """Predict the budget before any weight or row is loaded, and record it. Raises: BudgetExceeded."""
-    budget = plan.predict(config)
-    result.budget = budget.to_dict()
-    budget.check(() if budget.fits else plan.remedies(config))
-    for text in plan.notes(config):
-        console.note(text)
 
 
 def _run_as_worker(config: TrainConfig, run_dir: Path) -> RunResult:
     """Run in a process that Lightning started for a further device: read the checkpoints, leave no files."""
-    config.logger.wandb = "disabled"
+    config.logger.wandb, config.logger.tensorboard = "disabled", False
     console.silence()
     checkpoints = run_dir / "checkpoints"
     checkpoints.mkdir(exist_ok=True)

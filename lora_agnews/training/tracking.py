@@ -1,4 +1,4 @@
-"""Where the metrics of a run go: metrics.csv and W&B."""
+"""Where the metrics of a run go: metrics.csv, W&B and TensorBoard."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,16 +8,17 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, WandbLogger
 
-from lora_agnews.config.schema import LoggerConfig
+from lora_agnews.config.sections import LoggerConfig
 from lora_agnews.results.record import METRICS_FILE, RunResult
 from lora_agnews.terminal.console import short_path
 from lora_agnews.training.metrics_file import MetricsFile
+from lora_agnews.training.tensorboard import FOLDER, open_tensorboard
 from lora_agnews.training.wandb_run import existing_wandb_run, open_wandb
 
 
 @dataclass
 class Tracking:
-    """The loggers of a run. `lines` tell the user where to find the W&B run: name -> address or command."""
+    """The loggers of a run. `lines` tell the user where to find its curves: name -> address or command."""
 
     loggers: list[Logger]
     lines: dict[str, str]
@@ -41,10 +42,11 @@ class Tracking:
 def open_tracking(
     run_dir: Path, logger: LoggerConfig, config: dict[str, Any], metrics_rows: int | None = None
 ) -> Iterator[Tracking]:
-    """Open metrics.csv and W&B, and close both however the block ends.
+    """Open metrics.csv, W&B and TensorBoard, and close all of them however the block ends.
 
-    A resumed run keeps its W&B run and the first `metrics_rows` rows of metrics.csv.
-    Raises: RuntimeError, if W&B is asked for and is not installed, not logged in or can't be reached.
+    A resumed run keeps its W&B run, and of metrics.csv and TensorBoard the first `metrics_rows` rows.
+    Raises: RuntimeError, if W&B is asked for and is not installed, not logged in or can't be reached; UserError, if
+    TensorBoard is not installed.
     """
     tracking = Tracking([], {"W&B": "off"})
     tracking.wandb_run = open_wandb(
@@ -53,7 +55,7 @@ def open_tracking(
         dir=run_dir,
         entity=logger.entity,
         group=logger.group,
-        tags=logger.tags,
+        tags=logger.tags + ([f"debug-{config['debug']}"] if config.get("debug") else []),
         name=logger.name or run_dir.name,
         config=config,
         **existing_wandb_run(run_dir if metrics_rows is not None else None),
@@ -67,11 +69,15 @@ def open_tracking(
             tracking.lines = {"W&B": "offline", "  view": f"wandb leet {folder}", "  upload": f"wandb sync {folder}"}
         else:
             tracking.lines = {"W&B": str(tracking.wandb_run.url)}
+    if logger.tensorboard:
+        tracking.loggers.append(open_tensorboard(run_dir, config, metrics.next_step))
+        tracking.lines["TensorBoard"] = f"tensorboard --logdir {short_path(run_dir / FOLDER)}"
     failed = True
     try:
         yield tracking
         failed = False
     finally:
-        metrics.save()
+        for each in tracking.loggers:
+            each.finalize("failed" if failed else "success")
         if tracking.wandb_run is not None:
             tracking.wandb_run.finish(exit_code=int(failed))

@@ -10,10 +10,12 @@ from lightning.pytorch.loggers import Logger
 from transformers.utils import logging as transformers_logging
 
 from lora_agnews.config.choices import Precision
-from lora_agnews.config.schema import TrainerConfig
+from lora_agnews.config.sections import TrainerConfig
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.terminal import console
 from lora_agnews.training.callbacks import (
+    PROFILE,
+    ProfileFile,
     PruningCallback,
     ShouldPrune,
     SkippedSteps,
@@ -40,7 +42,7 @@ def build_trainer(
     """Build the Trainer of a run whose epochs have this number of batches.
 
     `identity` is stored in each checkpoint; see `run_identity`. `should_prune` may stop the run after a validation.
-    Raises: RuntimeError, if the accelerator is missing, or if there are not as many processes as devices.
+    Raises: RuntimeError, if the accelerator is missing, or if there are not as many processes as devices on all nodes.
     """
     _check_accelerator(config.accelerator)
     torch.set_float32_matmul_precision(config.matmul_precision)
@@ -49,6 +51,7 @@ def build_trainer(
     callbacks.append(Checkpoints(run_dir / "checkpoints", config.checkpoint_every, identity))
     callbacks += [PruningCallback(should_prune)] if should_prune else []
     callbacks += [DurationEstimate(), ProgressBar()]
+    callbacks += [ProfileFile(run_dir / PROFILE)] if "profiler" in (config.extra or {}) else []
     if config.early_stopping_patience:
         patience = config.early_stopping_patience
         # False: check after every validation. Lightning would check once per epoch if every batch is validated.
@@ -57,6 +60,7 @@ def build_trainer(
     trainer = L.Trainer(
         accelerator=config.accelerator,
         devices=config.devices,
+        num_nodes=config.num_nodes,
         strategy=config.strategy,
         use_distributed_sampler=False,  # the loaders select the rows of each device
         precision=_available_precision(config),  # type: ignore[arg-type]
@@ -72,12 +76,16 @@ def build_trainer(
         num_sanity_val_steps=0,
         enable_model_summary=False,
         default_root_dir=run_dir,
+        **config.extra or {},
     )
     trainer.strategy.checkpoint_io = SyncedCheckpointIO()
-    if trainer.world_size != config.devices:
+    if trainer.world_size != config.processes:
+        nodes, flag = f" and num_nodes={config.num_nodes}", f"--nodes={config.num_nodes} "
+        several = config.num_nodes > 1
         raise RuntimeError(
-            f"trainer.devices={config.devices}, but this run has {trainer.world_size} process(es). In a Slurm job, "
-            f"start one task per device: srun --ntasks-per-node={config.devices} python train.py ..."
+            f"trainer.devices={config.devices}{nodes * several}, but this run has {trainer.world_size} process(es). In "
+            f"a Slurm job, start one task per device: srun {flag * several}--ntasks-per-node={config.devices} python "
+            "train.py ..."
         )
     return trainer
 

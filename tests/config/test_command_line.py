@@ -30,6 +30,8 @@ def run_to_resume(tmp_path: Path) -> Path:
         (["--cfg", "everything"], r"invalid choice: 'everything'.*python train\.py --help"),
         (["lora.r=1,2"], r"lora\.r=1,2: several values need -m"),
         (["-m", "trainer.devices=2"], "trainer.devices=2: a run of a sweep uses one device; leave it out"),
+        (["-m", "trainer.num_nodes=2"], "trainer.num_nodes=2: a run of a sweep uses one device; leave it out"),
+        (["-m", "debug=fast,profile"], "debug=fast: a debug run is never ranked, so it can't be in a sweep"),
         (["study=rank"], "study=rank: sweep.py runs studies: python sweep.py study=rank"),
         (["model=bert"], "model=bert: must be one of .*; any other encoder: model.name=HUB_ID or model.name=FOLDER"),
         (["lora.rr=1"], r"no key lora\.rr"),
@@ -81,3 +83,11 @@ def test_a_run_is_not_continued_where_nothing_can_be_written(
     monkeypatch.setattr("lora_agnews.config.directories.RUN_BYTES", 1 << 60)
     with pytest.raises(UserError, match=r"resume=.* and a run takes up to .*; free some space there"):
         check_command_line([f"resume={run_to_resume}"])
+
+
+def test_experiments_of_the_user_are_known(own_files: str) -> None:
+    check_command_line(["--config-dir", own_files, "-m", "experiment=mine,short"])
+    with pytest.raises(UserError, match=r"experiment=mne: .*did you mean mine\?"):
+        check_command_line(["--config-dir", own_files, "experiment=mne"])
+    with pytest.raises(UserError, match="--config-dir=nowhere: no such directory"):
+        check_command_line(["--config-dir", "nowhere", "experiment=mine"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lora_agnews.config.compose import compose_study
+from lora_agnews.config.compose import compose_config, compose_study, hydra_initialized
 from lora_agnews.config.keys import CONF
 from lora_agnews.errors import UserError
 from tests.commands import compose_line
@@ -86,3 +86,29 @@ def test_every_shipped_choice_composes_and_validates(overrides: str) -> None:
 def test_a_bad_override_of_a_study_is_refused(lines: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         compose_study(["study=smoke", *lines])
+
+
+def test_experiments_and_studies_of_the_user_are_composed_at_any_depth(own_files: str) -> None:
+    with hydra_initialized(own_files):
+        config = compose_config(["experiment=mine"])
+        assert (config.seed, config.model.lora.r, config.model.name) == (3, 5, "tiny")
+        with hydra_initialized():
+            assert compose_study(["study=mine"]).overrides == ["experiment=short"]
+    with pytest.raises(UserError, match="experiment=mine: must be one of"):
+        compose_config(["experiment=mine"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("experiment=mne", r"must be one of best, .*mine.*did you mean mine\?"),
+        ("experiment=nested", r"experiment/nested\.yaml: its first line must be '# @package _global_'"),
+        (
+            "experiment=typo",
+            r"experiment/typo\.yaml: there is no key optim\.learning_rate .*optim\.lr",
+        ),
+    ],
+)
+def test_a_mistake_in_a_file_of_the_user_is_named(own_files: str, override: str, message: str) -> None:
+    with hydra_initialized(own_files), pytest.raises(UserError, match=message):
+        compose_config([override])

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from lora_agnews.config import directories
-from lora_agnews.config.directories import RUN_BYTES, check_directory, check_subdirectory
+from lora_agnews.config.directories import RUN_BYTES, check_config_dir, check_directory, check_subdirectory
+from lora_agnews.config.keys import CONF
 from lora_agnews.errors import UserError
 
 
@@ -55,3 +56,14 @@ def test_a_run_may_have_any_directory_inside_that_of_its_sweep(name: str) -> Non
 def test_a_run_must_not_leave_the_directory_of_its_sweep(name: str) -> None:
     with pytest.raises(UserError, match=f"hydra.sweep.subdir={re.escape(name)}: must be inside"):
         check_subdirectory(name)
+
+
+def test_a_directory_of_own_files_must_have_some_under_names_of_their_own(own_files: str) -> None:
+    assert check_config_dir(own_files, CONF) == Path(own_files)
+    for folder, message in (
+        ("nowhere", "--config-dir=.*nowhere: no such directory"),
+        (f"{own_files}/experiment", r"has no experiment/NAME\.yaml or study/NAME\.yaml"),
+        (str(CONF), r"data/files\.yaml has the name of a shipped file; give it another name"),
+    ):
+        with pytest.raises(UserError, match=message):
+            check_config_dir(folder, CONF)

@@ -46,6 +46,7 @@ def saved_run(run_dir: Path, *overrides: str) -> Path:
 def test_a_new_run_is_named_after_model_rank_seed_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
     values = hydra_values(monkeypatch, "model=tiny", "lora.r=3", "seed=7")
     assert values.hydra.run.dir.startswith("runs/tiny-r3-seed7-2")
+    assert hydra_values(monkeypatch, "model=tiny", "debug=fast").hydra.run.dir.startswith("runs/debug-fast-tiny-r1-")
 
 
 def test_the_processes_of_one_srun_name_the_same_new_directory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,11 +56,17 @@ def test_the_processes_of_one_srun_name_the_same_new_directory(monkeypatch: pyte
     assert "slurm" not in hydra_values(monkeypatch, "model=tiny").hydra.run.dir, "tasks with a run each"
 
 
-def test_torchrun_needs_a_directory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+@pytest.mark.parametrize(
+    ("launcher", "processes"),
+    [(("TORCHELASTIC_RUN_ID", "none"), "trainer.devices=2"), (("NODE_RANK", "0"), "trainer.num_nodes=2")],
+)
+def test_torchrun_and_nodes_started_by_hand_need_a_directory(
+    monkeypatch: pytest.MonkeyPatch, launcher: tuple[str, str], processes: str
+) -> None:
+    monkeypatch.setenv(*launcher)
     with pytest.raises(Exception, match=r"add hydra\.run\.dir=runs/NAME"):
-        _ = hydra_values(monkeypatch, "trainer.devices=2", "model=tiny").hydra.run.dir
-    assert hydra_values(monkeypatch, "trainer.devices=2", "hydra.run.dir=x").hydra.run.dir == "x"
+        _ = hydra_values(monkeypatch, processes, "model=tiny").hydra.run.dir
+    assert hydra_values(monkeypatch, processes, "hydra.run.dir=x").hydra.run.dir == "x"
 
 
 def test_a_continued_run_has_its_own_directory_however_it_is_named(

@@ -1,6 +1,7 @@
 """The keys of a command line come from the schema and the files of conf/."""
 
-from lora_agnews.config.keys import ALIASES, CONF, GROUPS, RULES, STUDIES, STUDY_RULES, keys_set_by
+from lora_agnews.config.compose import hydra_initialized
+from lora_agnews.config.keys import ALIASES, CONF, GROUPS, RULES, STUDIES, STUDY_RULES, choices_of, keys_set_by
 
 
 def test_lora_is_the_alias_of_model_lora_and_of_nothing_else() -> None:
@@ -11,7 +12,7 @@ def test_lora_is_the_alias_of_model_lora_and_of_nothing_else() -> None:
 
 
 def test_groups_and_studies_are_the_files_of_conf() -> None:
-    assert GROUPS.keys() == {"data", "experiment", "model"}
+    assert GROUPS.keys() == {"data", "debug", "experiment", "model"}
     for group, names in GROUPS.items():
         assert [(CONF / group / f"{name}.yaml").is_file() for name in names] == [True] * len(names)
     assert {"rank", "heads", "smoke"} <= set(STUDIES)
@@ -22,3 +23,13 @@ def test_the_keys_that_a_file_sets_are_named_in_full() -> None:
     assert keys_set_by("model", "tiny") == {"model.name"}
     assert {"data.source"} == keys_set_by("data", "sample")
     assert {"model.lora.r", "optim.lr", "trainer.max_epochs"} <= keys_set_by("experiment", "quickstart")
+    assert {"debug", "trainer.max_steps"} <= keys_set_by("debug", "fast")
+
+
+def test_files_of_the_user_are_choices_while_hydra_knows_their_directory(own_files: str) -> None:
+    with hydra_initialized(own_files):
+        assert set(GROUPS["experiment"]) | {"mine", "short"} <= set(choices_of("experiment"))
+        assert {"mine", *STUDIES} == set(choices_of("study"))
+        assert keys_set_by("experiment", "mine") == {"seed", "model.lora.r"}
+        assert keys_set_by("experiment", "short") == {"model.lora.alpha"}
+    assert choices_of("experiment") == GROUPS["experiment"]

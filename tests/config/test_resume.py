@@ -73,3 +73,5 @@ def test_latest_is_the_run_whose_record_was_written_last(tmp_path: Path, monkeyp
             os.utime(run_dir / file, (1e9 - age, 1e9 - age))
     (tmp_path / "runs" / "result.json").write_text("{}")  # not a run: it has no config.yaml
     assert find_run("latest") == (tmp_path / "runs" / "sweep" / "newest", None)
+    (tmp_path / "runs" / "sweep" / "newest" / "config.yaml").write_text("seed: 0\ndebug: fast\n")
+    assert find_run("latest") == (tmp_path / "runs" / "older", None)

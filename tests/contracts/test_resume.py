@@ -32,6 +32,7 @@ POINTS = [
         (["trainer.max_steps=9"], "test_step", 1),
         (["trainer.accumulate=5", "trainer.val_check_interval=0.4"], "training_step", 7),
         pytest.param(["trainer.max_steps=9"], "training_step", 9, marks=SLOW),
+        pytest.param(["trainer.extra={limit_train_batches:0.6}"], "training_step", 11, marks=SLOW),
         pytest.param(["trainer.max_steps=20"], "validation_step", 3, marks=SLOW),
         pytest.param(["trainer.accumulate=5", "trainer.val_check_interval=0.4"], "training_step", 17, marks=SLOW),
         pytest.param(["trainer.accumulate=3"], "training_step", 8, marks=SLOW),

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
-from lora_agnews.data.batches import BucketSampler, collate, evaluation_batches
+from lora_agnews.data.batches import BucketSampler, collate, evaluation_batches, used_batches
 from lora_agnews.data.source import Source, load_rows
 from lora_agnews.data.tokens import Tokens, tokenise
+from lora_agnews.errors import UserError
 from tests.batches import unpadded
 
 LENGTHS = np.random.default_rng(0).integers(1, 60, 205)
@@ -51,6 +52,23 @@ def test_the_order_is_a_function_of_seed_and_epoch(bucket: int) -> None:
     assert order(0, 1) != order(0, 2)
     assert order(0, 1) != order(1, 1)
     assert sorted(map(sorted, order(0, 1))) != sorted(map(sorted, order(0, 2)))  # other batches, not only another order
+
+
+@pytest.mark.parametrize("limit", [5, 0.2])
+def test_a_limited_epoch_is_the_first_part_of_the_whole_one(limit: float) -> None:
+    consumed = 0
+    whole, part = (BucketSampler(LENGTHS, 8, 3, 0, lambda: consumed, each) for each in (1.0, limit))
+    assert list(part) == list(whole)[:5]
+    consumed = 5 + 2  # in the second epoch
+    found = list(part)
+    consumed = 26
+    assert found == list(whole)[2:5]
+
+
+def test_an_epoch_that_is_limited_to_nothing_is_refused() -> None:
+    assert [used_batches(26, limit) for limit in (1, 0.1, 1.0, 99)] == [1, 2, 26, 26]
+    with pytest.raises(UserError, match=r"limit_train_batches:0\.01}: less than one of the 26 batches"):
+        used_batches(26, 0.01)
 
 
 def test_without_buckets_batches_are_a_plain_permutation() -> None:

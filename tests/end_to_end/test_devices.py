@@ -82,22 +82,38 @@ def test_only_the_first_process_opens_the_file_of_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["srun", "torchrun"])
-def test_processes_that_a_launcher_starts_share_one_run(tmp_path: Path, launcher: str) -> None:
-    """Two processes at the same time, with the variables that srun or torchrun sets for them."""
+@pytest.mark.parametrize("nodes", [1, 2])
+@pytest.mark.parametrize("launcher", ["srun", "torchrun", "hand"])
+def test_processes_that_a_launcher_starts_share_one_run(tmp_path: Path, launcher: str, nodes: int) -> None:
+    """Two processes at the same time, on one node or two, with the variables that srun or torchrun sets for them.
+
+    Nodes that are started by hand have one process each here.
+    """
+    if launcher == "hand" and nodes == 1:
+        pytest.skip("Lightning starts the second process of a node itself")
+    per_node = 2 // nodes
     write_labelled(tmp_path / "few.csv", 53)
     values = [f"data.train_file={tmp_path}/few.csv", "model=tiny", "data.max_length=12", "trainer.max_epochs=1"]
-    values += ["trainer.precision=32-true", "trainer.accelerator=cpu", "logger.wandb=disabled", "trainer.devices=2"]
+    values += ["trainer.precision=32-true", "trainer.accelerator=cpu", "logger.wandb=disabled"]
+    values += [f"trainer.devices={per_node}", f"trainer.num_nodes={nodes}"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": CACHE, "PYTHONPATH": str(ROOT)}
     if launcher == "torchrun":
         values += ["hydra.run.dir=runs/mine"]
         environment |= {"TORCHELASTIC_RUN_ID": "none", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29555"}
-        environment |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"}
-        ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+        environment |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": str(per_node)}
+        ranks = [{"RANK": str(r), "LOCAL_RANK": str(r % per_node), "GROUP_RANK": str(r // per_node)} for r in range(2)]
+    elif launcher == "hand":
+        values += ["hydra.run.dir=runs/mine"]
+        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29557"}
+        ranks = [{"NODE_RANK": str(r)} for r in range(2)]
     else:
         environment |= {"SLURM_JOB_ID": "29556", "SLURM_STEP_ID": "0", "SLURM_NTASKS": "2", "SLURM_JOB_NAME": "train"}
-        environment |= {"SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1", "SLURM_NODELIST": "127.0.0.1"}
-        ranks = [{"SLURM_PROCID": str(r), "SLURM_LOCALID": str(r), "SLURM_NODEID": "0"} for r in range(2)]
+        environment |= {"SLURM_NTASKS_PER_NODE": str(per_node), "SLURM_NNODES": str(nodes)}
+        environment |= {"SLURM_NODELIST": "127.0.0.1"}
+        ranks = [
+            {"SLURM_PROCID": str(r), "SLURM_LOCALID": str(r % per_node), "SLURM_NODEID": str(r // per_node)}
+            for r in range(2)
+        ]
     command = [sys.executable, str(ROOT / "train.py"), *values]
     processes = [
         subprocess.Popen(command, cwd=tmp_path, env=environment | rank, stdout=subprocess.PIPE, text=True)

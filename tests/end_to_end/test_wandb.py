@@ -60,10 +60,10 @@ import sys
 from pathlib import Path
 
 import lora_agnews.training.run
-from lora_agnews.config.schema import LoggerConfig
+from lora_agnews.config.sections import LoggerConfig
 from lora_agnews.training.tracking import open_tracking
 
-with open_tracking(Path(sys.argv[1]), LoggerConfig("disabled", "project", None, [], None, None), {}):
+with open_tracking(Path(sys.argv[1]), LoggerConfig("disabled", "project", None, [], None, None, False), {}):
     print("imported" if "wandb" in sys.modules else "left alone")
 """
 
@@ -162,11 +162,11 @@ import sys
 import time
 from pathlib import Path
 
-from lora_agnews.config.schema import LoggerConfig
+from lora_agnews.config.sections import LoggerConfig
 from lora_agnews.training.tracking import open_tracking
 
 for rows, steps in ((None, (1, 2, 3)), (2, (3, 4))):
-    config = LoggerConfig("offline", "project", None, [], None, None)
+    config = LoggerConfig("offline", "project", None, [], None, None, False)
     with open_tracking(Path(sys.argv[1]), config, {}, rows) as tracking:
         for step in steps:
             for logger in tracking.loggers:

@@ -11,7 +11,7 @@ from unittest.mock import Mock
 import pytest
 
 from lora_agnews.errors import RunLocked
-from lora_agnews.files.locks import LOCK_FILE, RANKS, file_lock, is_locked, is_worker_rank, run_lock
+from lora_agnews.files.locks import LOCK_FILE, NODE_RANK, RANKS, file_lock, is_locked, is_worker_rank, run_lock
 from tests.commands import ROOT
 
 fcntl = pytest.importorskip("fcntl", reason="Windows has other locks")
@@ -108,13 +108,15 @@ def test_the_lock_of_a_file_is_waited_for_and_may_be_released_early(tmp_path: Pa
         ({"RANK": "2", "LOCAL_RANK": "0"}, True),
         ({"RANK": "0", "LOCAL_RANK": "1"}, False),
         ({"SLURM_PROCID": "1"}, True),
+        ({"NODE_RANK": "1"}, True),
+        ({"NODE_RANK": "0", "LOCAL_RANK": "0"}, False),
     ],
     ids=str,
 )
 def test_only_the_first_process_of_a_run_is_no_worker_rank(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: bool
 ) -> None:
-    for name in RANKS:
+    for name in (*RANKS, NODE_RANK):
         monkeypatch.delenv(name, raising=False)
     for name, rank in variables.items():
         monkeypatch.setenv(name, rank)

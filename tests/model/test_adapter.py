@@ -10,15 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lora_agnews.config.start_adapter import hash_tensors
 from lora_agnews.errors import UserError
-from lora_agnews.model.adapter import load_adapter, read_base, save_adapter
+from lora_agnews.model.adapter import copy_adapter, load_adapter, read_base, save_adapter
 from lora_agnews.model.build import build_model, load_base
 from lora_agnews.model.encoder import find_encoder
 from lora_agnews.model.lora import LoraSpec
-from tests.models import (
-    TINY,
-    MakeLora,
-)
+from tests.models import TINY, Change, MakeLora, perturb, some_batch
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft 0.21 with transformers 5.23
@@ -74,3 +72,38 @@ def test_a_deep_adapter_config_is_refused(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text('{"a":' * 100_000)
     with pytest.raises(UserError, match=r"its adapter_config\.json can't be read"):
         read_base(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft 0.21
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"head": "full"},
+        {"head": "lora", "use_rslora": True},
+        {"head": "out_proj", "bias": "all"},
+        {"use_dora": True, "init": "orthogonal", "r": 2, "bias": "lora_only"},
+    ],
+    ids=str,
+)
+def test_a_model_that_starts_from_an_adapter_has_its_logits_bit_for_bit(
+    tmp_path: Path, lora: MakeLora, change: Change
+) -> None:
+    trained = build_model(TINY, lora(**change), 0)
+    perturb(trained)
+    save_adapter(trained, TINY, tmp_path)
+    started = build_model(TINY, lora(**change | {"dropout": 0.1}), 1)
+    gradients = {name for name, each in started.named_parameters() if each.requires_grad}
+    values = load_file(tmp_path / "adapter_model.safetensors")
+    copy_adapter(tmp_path, TINY, started, hash_tensors({name: each.numpy() for name, each in values.items()}))
+    batch = some_batch()
+    assert torch.equal(started.eval()(**batch).logits, trained.eval()(**batch).logits)
+    assert gradients == {name for name, each in started.named_parameters() if each.requires_grad}
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft 0.21
+def test_an_adapter_that_has_changed_or_has_other_shapes_is_not_copied(tmp_path: Path, lora: MakeLora) -> None:
+    save_adapter(build_model(TINY, lora(), 0), TINY, tmp_path)
+    with pytest.raises(UserError, match="has changed since it was chosen to start from; its hash is not 0123"):
+        copy_adapter(tmp_path, TINY, build_model(TINY, lora(), 1), "0123456789abcdef")
+    with pytest.raises(UserError, match="is damaged"):
+        copy_adapter(tmp_path, TINY, build_model(TINY, lora(r=2), 1), "0123456789abcdef")

@@ -1,6 +1,7 @@
 """The three steps of a run: prepare, fit, and test the best checkpoint."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -37,6 +38,15 @@ def test_parts_fit_together(config: TrainConfig) -> None:
     assert parts.task.budget.head == parts.architecture.head == ("classifier.dense", "classifier.out_proj")
     assert parts.model is parts.task.model
     assert parts.model.training
+
+
+def test_a_limit_shortens_every_epoch(config: TrainConfig, tmp_path: Path) -> None:
+    config.trainer.extra = {"limit_train_batches": 0.7, "profiler": "simple"}
+    parts = prepare(config, TINY)
+    trainer = trainer_of(config, parts, tmp_path)
+    fit(parts, trainer, None, False)
+    assert (parts.batches, trainer.global_step) == (2, 6)
+    assert re.search(r"run_training_batch.*\|  6 ", (tmp_path / "profile.txt").read_text())
 
 
 def test_a_model_that_trains_something_else_than_predicted_is_a_bug_that_stops_the_run(

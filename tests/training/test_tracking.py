@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import wandb
 
-from lora_agnews.config.schema import LoggerConfig
+from lora_agnews.config.sections import LoggerConfig
 from lora_agnews.training.tracking import open_tracking
 from tests.wandb_runs import records, track
 
@@ -13,7 +13,9 @@ from tests.wandb_runs import records, track
 @pytest.mark.filterwarnings("ignore:Experiment logs directory .* is not empty")  # W&B's folder was made first
 def test_a_run_that_raises_is_closed_and_marked_as_failed(tmp_path: Path, no_login: pytest.MonkeyPatch) -> None:
     def run_that_raises() -> None:
-        with open_tracking(tmp_path, LoggerConfig("offline", "project", None, [], None, None), {"seed": 1}) as tracking:
+        with open_tracking(
+            tmp_path, LoggerConfig("offline", "project", None, [], None, None, False), {"seed": 1}
+        ) as tracking:
             for logger in tracking.loggers:
                 logger.log_metrics({"val/accuracy": 0.5}, step=1)
             raise ZeroDivisionError
@@ -39,9 +41,12 @@ def test_the_environment_names_what_the_configuration_leaves_open(
             no_login.setenv(name, value)
         else:
             no_login.delenv(name, raising=False)
-    config = LoggerConfig("offline", project, None, [], "us" if project else None, "my name" if project else None)
-    with open_tracking(tmp_path / "run-1", config, {}) as tracking:
+    config = LoggerConfig(
+        "offline", project, None, [], "us" if project else None, "my name" if project else None, False
+    )
+    with open_tracking(tmp_path / "run-1", config, {"debug": "fast"}) as tracking:
         run = tracking.wandb_run
+        assert run.tags == ("debug-fast",)
         assert (run.project, run.entity or None) == (used, "us" if project else environment)
         assert run.name == ("my name" if project else "run-1")
 
