@@ -94,6 +94,7 @@ def test_every_command_of_the_documentation_runs_or_is_valid(page: Path, places:
             case (
                 ["python", "train.py", *arguments]
                 | ["srun", _, "python", "train.py", *arguments]
+                | ["srun", _, _, "python", "train.py", *arguments]
                 | ["torchrun", _, "train.py", *arguments]
             ):
                 check_train(arguments)

@@ -143,7 +143,8 @@ def copy_adapter(folder: Path, encoder: Encoder, model: peft.PeftModel, chosen: 
     _check_base(made, encoder, folder)
     ours = _tensors(model, read_architecture_folder(encoder.name, encoder.folder).head)
     shapes, own_shapes = ({name: each.shape for name, each in found.items()} for found in (tensors, ours))
-    if not _are_finite(tensors) or shapes != own_shapes:
+    whole = _are_finite(tensors) and set(tensors) == set(_tensors(model, head))
+    if not whole or made.get("hash", _hash(tensors)) != _hash(tensors):
         raise UserError(f"{folder / WEIGHTS}: {DAMAGED}")
     if _hash(tensors) != chosen:
         raise UserError(f"{folder / WEIGHTS}: has changed since it was chosen to start from; its hash is not {chosen}")

@@ -31,6 +31,7 @@ def start(run_dir: Path, *overrides: str) -> Any:
     return model.eval()
 
 
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft 0.21
 def test_a_run_starts_with_the_logits_of_the_other_one(run_dir: Path) -> None:
     batch = some_batch()
     expected = load_adapter(run_dir / "adapter", TINY)(**batch).logits
