@@ -14,6 +14,7 @@ from typing import Any
 from lora_agnews.config.compose import compose_config
 from lora_agnews.config.messages import quote
 from lora_agnews.config.rules import config_keys, to_override
+from lora_agnews.config.scripts import TRAIN
 from lora_agnews.files.atomic import write_atomically
 from lora_agnews.labels import LABELS
 from lora_agnews.results import plots
@@ -90,7 +91,7 @@ def command_of(result: RunResult) -> str:
         if found != value and key not in ("resume", "logger.group"):
             plain = not isinstance(found, str) or re.fullmatch(r"[\w./-]+", found)
             words.append(shlex.quote(f"{key}={to_override(found) if plain else quote(found)}"))
-    return " ".join(["python train.py", *words])
+    return " ".join([TRAIN, *words])
 
 
 @cache

@@ -11,6 +11,7 @@ from transformers.utils import logging as transformers_logging
 
 from lora_agnews.config.choices import Precision
 from lora_agnews.config.schema import TrainerConfig
+from lora_agnews.config.scripts import TRAIN
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.terminal import console
 from lora_agnews.training.callbacks import (
@@ -77,7 +78,7 @@ def build_trainer(
     if trainer.world_size != config.devices:
         raise RuntimeError(
             f"trainer.devices={config.devices}, but this run has {trainer.world_size} process(es). In a Slurm job, "
-            f"start one task per device: srun --ntasks-per-node={config.devices} python train.py ..."
+            f"start one task per device: srun --ntasks-per-node={config.devices} {TRAIN} ..."
         )
     return trainer
 

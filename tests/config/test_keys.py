@@ -1,6 +1,7 @@
 """The keys of a command line come from the schema and the files of conf/."""
 
-from lora_agnews.config.keys import ALIASES, CONF, GROUPS, RULES, STUDIES, STUDY_RULES, keys_set_by
+from lora_agnews.config.keys import ALIASES, GROUPS, RULES, STUDIES, STUDY_RULES, keys_set_by
+from lora_agnews.config.scripts import CONF
 
 
 def test_lora_is_the_alias_of_model_lora_and_of_nothing_else() -> None:
