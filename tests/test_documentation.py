@@ -24,7 +24,17 @@ from tests.commands import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md", *(ROOT / "docs").glob("*.md")]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-OTHER_PROGRAMS = {"pip", "git", "cd", "ruff", "mypy", "pre-commit", "wandb"}  # not this project's to test
+# not this project's to test
+OTHER_PROGRAMS = {
+    "pip",
+    "git",
+    "cd",
+    "ruff",
+    "mypy",
+    "pre-commit",
+    "wandb",
+    "optuna-dashboard",
+}  # not this project's to test
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -99,6 +109,8 @@ def test_every_command_of_the_documentation_runs_or_is_valid(page: Path, places:
             case ["python", "-m", "lora_agnews", *arguments]:
                 if page.name != "inference.md":  # below
                     run_command(arguments)
+            case ["lora-agnews", "train", *arguments]:
+                check_train(arguments)
             case ["python", "-m", module, *_]:
                 assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), module
             case ["python", script, *_]:
