@@ -1,6 +1,8 @@
-"""The commands beside training: python -m lora_agnews COMMAND."""
+"""The commands: lora-agnews COMMAND, or python -m lora_agnews COMMAND."""
 
 import json
+import runpy
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +14,7 @@ from lora_agnews.config.choices import CacheAction
 from lora_agnews.config.compose import hydra_initialized
 from lora_agnews.config.points import Points, expand_points
 from lora_agnews.config.schema import TrainConfig
+from lora_agnews.config.scripts import SCRIPTS
 from lora_agnews.files.atomic import check_output, checked_write
 from lora_agnews.inference.commands import AsJson, demo, evaluate, export, predict
 from lora_agnews.model import plan as planning
@@ -22,6 +25,7 @@ from lora_agnews.terminal import console, tables
 from lora_agnews.terminal.console import exit_cleanly
 from lora_agnews.terminal.paired_table import show_paired
 
+PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True}  # all arguments are those of the script
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR", help="runs, sweeps and studies, in any mix")]
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -40,6 +44,18 @@ def commands(
     ] = False,
 ) -> None:
     """LoRA on AG News under a budget of 1,000,000 trainable parameters."""
+
+
+@app.command(add_help_option=False, context_settings=PASS_ON)
+def train(context: typer.Context) -> None:
+    """Train one run, or with -m one run for each point of a sweep; the same as train.py."""
+    _run_script("train.py", context.args)
+
+
+@app.command(add_help_option=False, context_settings=PASS_ON)
+def sweep(context: typer.Context) -> None:
+    """Run a study; the same as sweep.py."""
+    _run_script("sweep.py", context.args)
 
 
 @app.command()
@@ -142,6 +158,13 @@ def cache(
 
 for command in (evaluate, predict, export, demo):
     app.command()(command)
+
+
+def _run_script(name: str, arguments: list[str]) -> None:
+    """Run a script as `python NAME ARGUMENTS` does. Hydra reads its arguments from sys.argv."""
+    script = str(SCRIPTS / name)
+    sys.argv = [script, *arguments]
+    runpy.run_path(script, run_name="__main__")
 
 
 def _show_budget(config: TrainConfig, as_json: bool) -> bool:

@@ -24,7 +24,8 @@ from tests.commands import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md", *(ROOT / "docs").glob("*.md")]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-OTHER_PROGRAMS = {"pip", "git", "cd", "ruff", "mypy", "pre-commit", "wandb", "tensorboard"}  # not tested here
+# not tested here
+OTHER_PROGRAMS = {"pip", "git", "cd", "ruff", "mypy", "pre-commit", "wandb", "tensorboard", "optuna-dashboard"}
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -103,6 +104,8 @@ def test_every_command_of_the_documentation_runs_or_is_valid(page: Path, places:
             case ["python", "-m", "lora_agnews", *arguments]:
                 if page.name != "inference.md":  # below
                     run_command(arguments)
+            case ["lora-agnews", "train", *arguments]:
+                check_train(arguments)
             case ["python", "-m", module, *_]:
                 assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), module
             case ["python", script, *_]:

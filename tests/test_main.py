@@ -78,6 +78,15 @@ def test_the_version_is_shown() -> None:
     assert command("--version").stdout == f"lora_agnews {version('lora_agnews')}\n"
 
 
+def test_train_and_sweep_pass_all_arguments_on_to_the_scripts() -> None:
+    done = run_python("-m", "lora_agnews", "train", "--cfg", "job", "model.lora.r=3")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "  r: 3" in done.stdout
+    done = run_python("-m", "lora_agnews", "sweep", "--plan", "study=head")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "did you mean heads" in done.stderr
+
+
 @pytest.mark.parametrize(("arguments", "status", "message"), BAD_USES, ids=lambda value: str(value)[:60])
 def test_a_wrong_use_is_one_message_and_leaves_nothing(
     run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], status: int, message: str

@@ -6,7 +6,8 @@ import yaml
 
 from lora_agnews.config.compose import compose_config
 from lora_agnews.config.help import key_table, study_table
-from lora_agnews.config.keys import CONF, GROUPS, STUDIES
+from lora_agnews.config.keys import GROUPS, STUDIES
+from lora_agnews.config.scripts import CONF
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 TEXT = """\

@@ -17,6 +17,7 @@ from lora_agnews.config.choices import MatmulPrecision, Precision
 from lora_agnews.config.compose import load_config_file
 from lora_agnews.config.messages import resume_override
 from lora_agnews.config.schema import TrainConfig
+from lora_agnews.config.scripts import TRAIN
 from lora_agnews.data.batches import collate, evaluation_batches
 from lora_agnews.data.tokens import tokenise
 from lora_agnews.errors import FetchError, UserError
@@ -65,7 +66,7 @@ def open_run(run_dir: Path, base: str | None = None, calibrated: bool = True) ->
     if not (result.succeeded and (run_dir / "adapter").is_dir()):
         raise UserError(
             f"{run_dir}: its status is {result.status.label}, so it left no adapter (train.log may have the reason); "
-            f"to continue it: python train.py {resume_override(run_dir)}"
+            f"to continue it: {TRAIN} {resume_override(run_dir)}"
         )
     try:
         check_needed(result)

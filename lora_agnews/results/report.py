@@ -15,6 +15,7 @@ from typing import Any
 from lora_agnews.config.compose import compose_config
 from lora_agnews.config.messages import quote
 from lora_agnews.config.rules import config_keys, to_override
+from lora_agnews.config.scripts import TRAIN
 from lora_agnews.errors import UserError
 from lora_agnews.files.atomic import write_atomically
 from lora_agnews.labels import LABELS
@@ -94,7 +95,7 @@ def command_of(result: RunResult) -> str:
         if found != value and key not in ("resume", "logger.group"):
             plain = not isinstance(found, str) or re.fullmatch(r"[\w./-]+", found)
             words.append(shlex.quote(f"{key}={to_override(found) if plain else quote(found)}"))
-    return " ".join(["python train.py", *words])
+    return " ".join([TRAIN, *words])
 
 
 @cache

@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import Logger
 from transformers.utils import logging as transformers_logging
 
 from lora_agnews.config.choices import Precision
+from lora_agnews.config.scripts import TRAIN
 from lora_agnews.config.sections import TrainerConfig
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.terminal import console
@@ -84,8 +85,8 @@ def build_trainer(
         several = config.num_nodes > 1
         raise RuntimeError(
             f"trainer.devices={config.devices}{nodes * several}, but this run has {trainer.world_size} process(es). In "
-            f"a Slurm job, start one task per device: srun {flag * several}--ntasks-per-node={config.devices} python "
-            "train.py ..."
+            f"a Slurm job, start one task per device: srun {flag * several}--ntasks-per-node={config.devices} {TRAIN} "
+            "..."
         )
     return trainer
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,7 @@ import yaml
 
 from lora_agnews.results.ranking import find_runs
 from lora_agnews.results.record import RunResult
-from tests.commands import run_python
+from tests.commands import ROOT, run_python
 from tests.wandb_runs import records
 
 
@@ -126,6 +127,15 @@ def test_metrics_are_logged_by_step(runs: dict[str, tuple[Path, Done]]) -> None:
     history = [record["history"]["item"] for record in records(runs["plain"][0]) if record["type"] == "history"]
     steps = {key: item["trainer/global_step"] for item in history for key in item if key.endswith("/accuracy")}
     assert steps == {"val/accuracy": 1, "test/accuracy": 2}
+
+
+def test_the_keys_of_the_documentation_are_logged(runs: dict[str, tuple[Path, Done]], logged: dict[str, Any]) -> None:
+    page = (ROOT / "docs" / "wandb.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:train|val|test|trainer|figures|budget|throughput|seconds)/\w+)`", page))
+    history = [record["history"]["item"] for record in records(runs["plain"][0]) if record["type"] == "history"]
+    keys = {key.split(".")[0] for item in history for key in item} | set(logged["summary"])
+    assert len(named) > 20
+    assert named - keys == set()
 
 
 def test_project_group_and_tags_are_logged(runs: dict[str, tuple[Path, Done]]) -> None:
