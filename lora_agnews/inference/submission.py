@@ -19,6 +19,11 @@ from lora_agnews.terminal import console
 PROBABILITIES = [f"p_{label_key(name)}" for name in LABELS]
 
 
+def columns(full: bool) -> list[str]:
+    """Return the columns of a file of predictions."""
+    return ["ID", "Label", *(["text", "label_name", *PROBABILITIES] if full else [])]
+
+
 def predict_file(
     run_dirs: Sequence[Path], file: str, output: str, text_column: str, full: bool, half: bool, base: str | None
 ) -> int:
@@ -50,7 +55,7 @@ def write_predictions(stream: TextIO, predicted: Iterable[tuple[list[str], np.nd
 
     IDs count from 0, labels are 0 to 3.
     """
-    writer = _writer(stream, ["ID", "Label", *(["text", "label_name", *PROBABILITIES] if full else [])])
+    writer = _writer(stream, columns(full))
     number = 0
     for texts, probabilities in predicted:
         for text, row in zip(texts, probabilities, strict=True):
