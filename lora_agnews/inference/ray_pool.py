@@ -13,6 +13,7 @@ from lora_agnews.inference.many_files import Part, plan_parts, predict_part
 from lora_agnews.terminal import console
 
 RETRIES = 3  # of a file whose worker died: one that kills each worker, for want of memory, must come to an end
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_LOG_LEVEL": "ERROR", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 SHOWN = 10  # problems of files in one message
 
 
@@ -39,8 +40,9 @@ def predict_files(
     )
     if not parts:
         return 0, 0, there
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     try:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         import ray
         import ray.data
     except ImportError as error:
@@ -59,7 +61,7 @@ def predict_files(
             fn_constructor_args=(*loading, parts),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=number, max_tasks_in_flight_per_actor=1),
-            max_task_retries=RETRIES,
+            ray_remote_args_fn=lambda: {"max_task_retries": RETRIES},
             **reserved,
         )
         problems, rows = [], 0

@@ -156,7 +156,7 @@ def test_ray_runs_each_point_in_a_task_of_its_own(short_run: list[str], tmp_path
                 f"hydra.launcher.ray.init.address='{address}'",
                 "+hydra.launcher.ray.init.object_store_memory=null",
             ]
-        done = run_python(*line, limit=400, **environment)
+        done = run_python(*line, limit=900, **environment)
     assert done.returncode == 0, done.stderr
     assert statuses(tmp_path / "sweep") == {"r=1": "finished", "r=2": "finished", "r=203": "over_budget"}
     assert (tmp_path / "sweep" / "leaderboard.csv").exists()
