@@ -49,10 +49,12 @@ def predict_files(
         raise RuntimeError('--engine ray needs one more package: pip install -e ".[ray]"') from error
     local = Path(base).expanduser().absolute() if base else None
     loading = [run_dir.absolute() for run_dir in run_dirs], str(local) if local and local.exists() else base, half
+    address = os.environ.get("RAY_ADDRESS", "local")
     try:
-        ray.init(
-            os.environ.get("RAY_ADDRESS", "local"), include_dashboard=False, log_to_driver=False, logging_level="ERROR"
-        )
+        ray.init(address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    except (ValueError, ConnectionError) as error:
+        raise RuntimeError(f"RAY_ADDRESS={address}: no cluster of Ray can be reached there: {error}") from error
+    try:
         number, reserved = share_of([node["Resources"] for node in ray.nodes() if node["Alive"]], workers)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
@@ -70,7 +72,7 @@ def predict_files(
                 done(result["rows"])
                 rows += result["rows"]
                 problems += [result["problem"]] if result["problem"] else []
-    except (ray.exceptions.RayError, ConnectionError) as error:
+    except ray.exceptions.RayError as error:
         raise RuntimeError(f"Ray: {error}\nThe same command classifies the files that are missing") from error
     finally:
         ray.shutdown()
