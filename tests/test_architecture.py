@@ -44,6 +44,7 @@ LIBRARIES = {  # library -> the only units that may import it
     "huggingface_hub": "hub",
     "gradio": "inference",
     "onnxruntime": "inference",
+    "ray": "inference",
 }
 ENTRY_POINTS = {  # tested under other names
     "__init__": "inference/test_classifier.py",

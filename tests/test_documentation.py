@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,8 @@ def places(finished: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def run_command(words: list[str]) -> None:
-    """Run a command of `python -m lora_agnews`. A server, an upload and ONNX have tests of their own."""
-    if {"demo", "onnx", "--push-to-hub"} & set(words):
+    """Run a command of `python -m lora_agnews`. A server, an upload, ONNX and Ray have tests of their own."""
+    if {"demo", "onnx", "ray", "--push-to-hub"} & set(words):
         return
     stdin = Path(words[words.index("<") + 1]).read_bytes() if "<" in words else None
     words = words[: words.index("<")] if "<" in words else words
@@ -82,8 +83,9 @@ def run_command(words: list[str]) -> None:
 
 def check_train(words: list[str]) -> None:
     """Check a command of train.py. Launchers that are not installed are left out."""
-    if importlib.util.find_spec("submitit") is None:
-        words = [word for word in words if not re.match(r"hydra[/.]launcher", word)]
+    launcher = "ray" if "hydra/launcher=ray" in words else "submitit"
+    if not list(distributions(name=f"hydra-{launcher}-launcher")):
+        words = [word for word in words if not re.match(r"\+?hydra[/.]launcher", word)]
     check_command_line(words)
 
 

@@ -118,3 +118,10 @@ class ExportFormat(StrEnum):
     ADAPTER = "adapter"
     MERGED = "merged"
     ONNX = "onnx"
+
+
+class Engine(StrEnum):
+    """What runs a prediction: this process, or a pool of Ray actors; implemented in inference/commands.py."""
+
+    LOCAL = "local"
+    RAY = "ray"

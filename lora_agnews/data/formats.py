@@ -179,11 +179,11 @@ def _json_list(path: Path, columns: tuple[str, ...]) -> Iterable[Any]:
 def _from_parquet(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
     with parquet.ParquetFile(path) as file:
         check_columns(columns, file.schema_arrow.names, path)
-        _check_unpacked(file.metadata, columns, path)
+        check_unpacked(file.metadata, columns, path)
         yield from _in_batches(file.iter_batches(100, columns=list(columns)), columns)
 
 
-def _check_unpacked(about: parquet.FileMetaData, columns: tuple[str, ...], path: Path) -> None:
+def check_unpacked(about: parquet.FileMetaData, columns: tuple[str, ...], path: Path) -> None:
     """Raises: UserError, if a small file would fill the memory: texts are packed to a third, not to a hundredth."""
     for group in map(about.row_group, range(about.num_row_groups)):
         for column in map(group.column, range(group.num_columns)):
@@ -204,7 +204,10 @@ def _check_width(row: list[str], names: list[str], path: Path, number: int) -> N
 
 
 def check_columns(columns: tuple[str, ...], names: list[str], path: Path | str, number: int | None = None) -> None:
-    """Raises: UserError, beginning with `path`, if a column is missing, or there are several of its name."""
+    """Raises: UserError, beginning with `path`, if a column is missing, or there are several of its name.
+
+    `number` is the row, if they vary.
+    """
     missing = [name for name in columns if name not in names]
     if missing:
         row = f" of row {number}" if number else ""

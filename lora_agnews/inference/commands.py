@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lora_agnews.config.choices import ExportFormat, Prior, Weights
+from lora_agnews.config.choices import Engine, ExportFormat, Prior, Weights
 from lora_agnews.errors import UserError
 from lora_agnews.files.atomic import output_file
 from lora_agnews.inference.calibration import CALIBRATION_FILE
@@ -94,13 +94,35 @@ def predict(
     full: Annotated[bool, typer.Option("--full", help="also write text, label name and probabilities")] = False,
     half: Annotated[bool, typer.Option("--half", help="for GPUs; probabilities to two digits only")] = False,
     base: Base = None,
+    engine: Annotated[Engine, typer.Option(help="ray: many .parquet files at once, see below")] = Engine.LOCAL,
+    workers: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="of --engine ray; default: one per GPU, or one")
+    ] = None,
 ) -> None:
     """Classify the texts of a file and write a submission.
 
     The output is a CSV with the header ID,Label. IDs count from 0 in the order of the file, labels are 0 to 3. Files
     may have any number of rows. OUT.csv appears when it is complete.
+
+    With --engine ray, FILE is a pattern in quotes such as "news/*.parquet", and -o names a directory, which gets one
+    .parquet file for each input. The same command again classifies the files that are missing there. It needs one more
+    package: pip install -e ".[ray]".
     """
+    if engine == Engine.RAY:
+        with exit_cleanly():
+            if output == "-":
+                raise UserError("--engine ray: writes files; name a directory with -o")
+            if prior:
+                raise UserError(f"--prior {prior}: is not for --engine ray; leave one of them out")
+            from lora_agnews.inference.ray_pool import predict_files
+
+            rows, written, there = predict_files(run_dirs, file, Path(output), text_column, full, half, base, workers)
+        before = f", {there} done before" if there else ""
+        console.print_line(f"{output}: {rows:,} rows in {written} files{before}")
+        return
     with exit_cleanly():
+        if workers:
+            raise UserError("--workers: is for --engine ray; leave it out")
         from lora_agnews.inference.submission import predict_file
 
         number = predict_file(run_dirs, file, output, text_column, full, half, base, prior)

@@ -24,6 +24,11 @@ UNIFORM = np.full(len(LABELS), 1 / len(LABELS))
 PROBABILITIES = [f"p_{label_key(name)}" for name in LABELS]
 
 
+def columns(full: bool) -> list[str]:
+    """Return the columns of a file of predictions."""
+    return ["ID", "Label", *(["text", "label_name", *PROBABILITIES] if full else [])]
+
+
 def predict_file(
     run_dirs: Sequence[Path],
     file: str,
@@ -83,7 +88,7 @@ def write_predictions(stream: TextIO, predicted: Iterable[Predicted], full: bool
 
     IDs count from 0, labels are 0 to 3.
     """
-    writer = _writer(stream, ["ID", "Label", *(["text", "label_name", *PROBABILITIES] if full else [])])
+    writer = _writer(stream, columns(full))
     number = 0
     for texts, probabilities in predicted:
         for text, row in zip(texts, probabilities, strict=True):

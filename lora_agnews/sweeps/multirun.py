@@ -52,6 +52,8 @@ class MultirunCallback(Callback):
 
     def _start(self, config: DictConfig) -> None:
         folder = Path(config.hydra.sweep.dir).expanduser()
+        if config.hydra.runtime.choices["hydra/launcher"] != "basic":
+            folder = folder.absolute()  # a job on a cluster may start in another working directory
         keys, number = varying_keys(config.hydra.overrides.task)
         check_rows(folder)
         self.progress = SweepProgress(folder, number)

@@ -43,6 +43,16 @@ def started(folder: Path, *overrides: str) -> tuple[MultirunCallback, list[str]]
     return callback, OmegaConf.to_container(values.hydra.overrides.hydra, resolve=False)  # type: ignore[return-value]
 
 
+def test_a_launcher_of_a_cluster_gets_an_absolute_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for launcher, folder in (("basic", "mine"), ("ray", str(tmp_path / "mine"))):
+        values = hydra_values("model=tiny", "hydra.sweep.dir=mine")
+        with open_dict(values):
+            values.hydra.runtime.choices["hydra/launcher"] = launcher
+        MultirunCallback().on_multirun_start(values)
+        assert values.hydra.sweep.dir == folder
+
+
 def test_runs_are_named_after_what_varies_and_a_hash_of_all_values(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
