@@ -68,4 +68,4 @@ def test_only_the_demo_and_the_export_need_extras() -> None:
         if not distributions_of(name) & asked
         for file in files
     }
-    assert extra == {"lora_agnews/inference/demo.py", "lora_agnews/inference/export.py"}
+    assert extra == {"lora_agnews/inference/demo.py", "lora_agnews/inference/onnx_file.py"}
