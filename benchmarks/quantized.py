@@ -14,17 +14,16 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
+import torch
+import transformers
 
 from lora_agnews.data.source import Source, load_test_rows
+from lora_agnews.inference.onnx_file import FILE, load_onnx
 
 BATCH = 32
 
 
 def main() -> None:
-    import onnxruntime
-    import transformers
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--rows", type=int, default=1000)
@@ -32,41 +31,34 @@ def main() -> None:
     args = parser.parse_args()
     rows = load_test_rows(Source("sample"))
     assert rows is not None
-    labels = np.asarray(rows.labels[: args.rows])
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    sessions, sizes = {}, {}
+    texts, labels = rows.texts[: args.rows], torch.tensor(rows.labels[: args.rows])
+    networks, sizes = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for name, more in (("float32", []), ("int8", ["--quantize"])):
             line = [sys.executable, "-m", "lora_agnews", "export", str(args.run), "--format", "onnx"]
             subprocess.run([*line, "-o", f"{folder}/{name}", *more], check=True)
-            path = Path(folder, name, "model.onnx")
-            sizes[name] = path.stat().st_size
-            sessions[name] = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            sizes[name] = Path(folder, name, FILE).stat().st_size
+            networks[name] = load_onnx(Path(folder, name), threads=1)
         tokenizer = transformers.AutoTokenizer.from_pretrained(f"{folder}/float32")
-    texts = rows.texts[: args.rows]
-    order = np.argsort([-len(text) for text in texts], kind="stable")
+    order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
     batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
-    inputs = [
-        dict(tokenizer([texts[i] for i in batch], padding=True, truncation=True, return_tensors="np"))
-        for batch in batches
-    ]
-    inputs = [{name: each[name] for name in ("input_ids", "attention_mask")} for each in inputs]
-    logits = {name: np.zeros((len(texts), 4), np.float32) for name in sessions}
-    seconds: dict[str, list[float]] = {name: [] for name in sessions}
+    options = {"padding": True, "truncation": True, "return_tensors": "pt"}
+    inputs = [tokenizer([texts[i] for i in batch], **options) for batch in batches]
+    logits = {name: torch.zeros(len(texts), 4) for name in networks}
+    seconds: dict[str, list[float]] = {name: [] for name in networks}
     for _ in range(args.rounds):
-        for name, session in sessions.items():
+        for name, network in networks.items():
             began = time.process_time()
             for batch, each in zip(batches, inputs, strict=True):
-                (logits[name][batch],) = session.run(["logits"], each)
+                logits[name][batch] = network(each["input_ids"], each["attention_mask"])
             seconds[name].append(time.process_time() - began)
     print("| weights | size | rows per CPU second | accuracy | labels as float32 | largest difference of a logit |")
     print("|---|---:|---:|---:|---:|---:|")
     for name, found in logits.items():
         speed = len(texts) / statistics.median(seconds[name])
-        same = (found.argmax(1) == logits["float32"].argmax(1)).mean()
-        largest = np.abs(found - logits["float32"]).max()
-        accuracy = (found.argmax(1) == labels).mean()
+        same = (found.argmax(1) == logits["float32"].argmax(1)).float().mean()
+        largest = (found - logits["float32"]).abs().max()
+        accuracy = (found.argmax(1) == labels).float().mean()
         size = f"{sizes[name] / 1e6:.1f} MB"
         print(f"| {name} | {size} | {speed:,.0f} | {accuracy:.4f} | {same:.1%} | {largest:.3f} |")
 

@@ -68,4 +68,4 @@ def test_only_the_demo_the_export_and_the_pool_need_extras() -> None:
         if not distributions_of(name) & asked
         for file in files
     }
-    assert extra == {f"lora_agnews/inference/{name}.py" for name in ("demo", "export", "ray_pool")}
+    assert extra == {f"lora_agnews/inference/{name}.py" for name in ("demo", "onnx_file", "ray_pool")}

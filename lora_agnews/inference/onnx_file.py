@@ -57,11 +57,16 @@ def quantize_onnx(folder: Path) -> None:
     whole.unlink()
 
 
-def load_onnx(folder: Path) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return model.onnx on the CPU as a function of input_ids and attention_mask (B, T) int64: logits (B, 4)."""
+def load_onnx(folder: Path, threads: int = 0) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return model.onnx on the CPU as a function of input_ids and attention_mask (B, T) int64: logits (B, 4).
+
+    0 threads: as many as there are cores.
+    """
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(folder / FILE, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(folder / FILE, options, providers=["CPUExecutionProvider"])
 
     def logits(*batch: Tensor) -> Tensor:
         (found,) = session.run(["logits"], {name: each.numpy() for name, each in zip(INPUTS, batch, strict=True)})
