@@ -16,6 +16,7 @@ from lora_agnews.terminal import console
 from lora_agnews.training.callbacks import Stopwatch
 from lora_agnews.training.checkpoint import BEST, read_checkpoint, run_identity
 from lora_agnews.training.fit import prepare, test
+from lora_agnews.training.in_sweep import InSweep
 from lora_agnews.training.tracking import open_tracking
 from lora_agnews.training.trainer import build_trainer
 
@@ -49,8 +50,8 @@ def _add_test(run_dir: Path, result: RunResult) -> None:
     with (run_dir / METRICS_FILE).open(newline="", encoding="utf-8") as stream:
         steps = [int(row["step"]) for row in csv.DictReader(stream) if not row.get(TEST)]
     with open_tracking(run_dir, config.logger, result.config, len(steps)) as tracking:
-        stopwatch = Stopwatch(began, 0.0)
-        trainer = build_trainer(config.trainer, run_dir, parts.batches, [], identity, stopwatch, _prune_nothing)
+        stopwatch, place = Stopwatch(began, 0.0), InSweep(_prune_nothing)
+        trainer = build_trainer(config.trainer, run_dir, parts.batches, [], identity, stopwatch, place)
         here = {"precision": trainer.precision, "device": str(trainer.strategy.root_device)}
         if any(result.environment.get(key) != value for key, value in here.items()):
             result.environment["test"] = here

@@ -18,7 +18,6 @@ from lora_agnews.training.callbacks import (
     PROFILE,
     ProfileFile,
     PruningCallback,
-    ShouldPrune,
     SkippedSteps,
     Stopwatch,
     ValidationSchedule,
@@ -26,6 +25,7 @@ from lora_agnews.training.callbacks import (
 from lora_agnews.training.checkpoint import Checkpoints
 from lora_agnews.training.checkpoint_file import SyncedCheckpointIO
 from lora_agnews.training.estimate import DurationEstimate
+from lora_agnews.training.in_sweep import InSweep
 from lora_agnews.training.progress_bar import ProgressBar
 
 LOG_POINTS_PER_EPOCH, MAX_STEPS_BETWEEN_LOGS = 50, 50
@@ -38,11 +38,11 @@ def build_trainer(
     loggers: list[Logger],
     identity: dict[str, str],
     stopwatch: Stopwatch,
-    should_prune: ShouldPrune | None,
+    in_sweep: InSweep,
 ) -> L.Trainer:
     """Build the Trainer of a run whose epochs have this number of batches.
 
-    `identity` is stored in each checkpoint; see `run_identity`. `should_prune` may stop the run after a validation.
+    `identity` is stored in each checkpoint; see `run_identity`. `in_sweep` may stop the run after a validation.
     Raises: RuntimeError, if the accelerator is missing, or if there are not as many processes as devices on all nodes.
     """
     _check_accelerator(config.accelerator)
@@ -50,8 +50,8 @@ def build_trainer(
     between = _batches_between_validations(config, batches)
     callbacks: list[L.Callback] = [stopwatch, SkippedSteps(), ValidationSchedule(between)]
     callbacks.append(Checkpoints(run_dir / "checkpoints", config.checkpoint_every, identity))
-    callbacks += [PruningCallback(should_prune)] if should_prune else []
-    callbacks += [DurationEstimate(), ProgressBar()]
+    callbacks += [PruningCallback(in_sweep.should_prune)] if in_sweep.should_prune else []
+    callbacks += [DurationEstimate(in_sweep), ProgressBar()]
     callbacks += [ProfileFile(run_dir / PROFILE)] if "profiler" in (config.extra or {}) else []
     if config.early_stopping_patience:
         patience = config.early_stopping_patience

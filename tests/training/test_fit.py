@@ -17,13 +17,14 @@ from lora_agnews.model.encoder import find_encoder
 from lora_agnews.training import fit as fitting
 from lora_agnews.training.callbacks import Stopwatch
 from lora_agnews.training.fit import Parts, fit, prepare
+from lora_agnews.training.in_sweep import InSweep
 from lora_agnews.training.trainer import build_trainer
 
 TINY = find_encoder("tiny", None)
 
 
 def trainer_of(config: TrainConfig, parts: Parts, run_dir: Path) -> L.Trainer:
-    return build_trainer(config.trainer, run_dir, parts.batches, [], {"config": "x"}, Stopwatch(0.0, 0.0), None)
+    return build_trainer(config.trainer, run_dir, parts.batches, [], {"config": "x"}, Stopwatch(0.0, 0.0), InSweep())
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from lora_agnews.files.locks import run_lock
 from lora_agnews.results.predictions import TEST_PREDICTIONS_FILE
 from lora_agnews.results.record import RunResult
 from lora_agnews.training import testing
+from lora_agnews.training.in_sweep import InSweep
 from lora_agnews.training.run import run
 from lora_agnews.training.testing import add_test
 from tests.files_of_rows import write_labelled
@@ -33,7 +34,7 @@ def logged(run_dir: Path) -> list[dict[str, str]]:
 
 def untested(run_dir: Path, config: TrainConfig) -> RunResult:
     run_dir.mkdir()
-    return run(copy.deepcopy(config), run_dir, is_tested=False)
+    return run(copy.deepcopy(config), run_dir, InSweep(is_tested=False))
 
 
 def test_a_test_later_gives_the_numbers_of_a_test_at_the_end(short_config: TrainConfig, tmp_path: Path) -> None:
