@@ -136,7 +136,7 @@ def test_the_first_run_of_a_sweep_estimates_the_whole_sweep(
     assert err.startswith("note: training will take about ")
     assert whole in err
     train(a_trainer(1_010), clock, 1.0, 30, in_sweep=InSweep(runs=9))
-    assert "2.5 hours, one after another. To shorten it: experiment=laptop" in capfd.readouterr().err
+    assert "2.6 hours, one after another. To shorten it: experiment=laptop" in capfd.readouterr().err
 
 
 def test_on_a_gpu_nothing_is_advised(clock: Clock, capfd: pytest.CaptureFixture[str]) -> None:
