@@ -119,11 +119,8 @@ def load_adapter(folder: Path, encoder: Encoder) -> peft.PeftModel:
         model = load_with_peft(folder, base)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, re.error) as error:
         raise UserError(f"{folder}: PEFT can't load it ({type(error).__name__}: {error})") from error
-    if (
-        not _are_finite(tensors)
-        or set(tensors) != set(_tensors(model, head))
-        or made.get("hash", _hash(tensors)) != _hash(tensors)
-    ):
+    whole = _are_finite(tensors) and set(tensors) == set(_tensors(model, head))
+    if not whole or made.get("hash", _hash(tensors)) != _hash(tensors):
         raise UserError(f"{folder / WEIGHTS}: {DAMAGED}")
     if init in CHANGES_BASE:
         for name, layer in _lora_layers(model).items():
@@ -143,8 +140,7 @@ def copy_adapter(folder: Path, encoder: Encoder, model: peft.PeftModel, chosen: 
     _check_base(made, encoder, folder)
     ours = _tensors(model, read_architecture_folder(encoder.name, encoder.folder).head)
     shapes, own_shapes = ({name: each.shape for name, each in found.items()} for found in (tensors, ours))
-    whole = _are_finite(tensors) and set(tensors) == set(_tensors(model, head))
-    if not whole or made.get("hash", _hash(tensors)) != _hash(tensors):
+    if not _are_finite(tensors) or shapes != own_shapes:
         raise UserError(f"{folder / WEIGHTS}: {DAMAGED}")
     if _hash(tensors) != chosen:
         raise UserError(f"{folder / WEIGHTS}: has changed since it was chosen to start from; its hash is not {chosen}")
