@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import peft
+from torch import nn
 
 from lora_agnews.config.compose import load_config_file
 from lora_agnews.config.rules import config_keys, to_override
@@ -18,7 +18,7 @@ from lora_agnews.results.record import CONFIG_FILE, RunResult
 MAY_DIFFER = ("name", "revision", "prefix", "adapter", "lora.dropout", "lora.init")  # names have their own check
 
 
-def start_from_run(config: ModelConfig, encoder: Encoder, model: peft.PeftModel) -> None:
+def start_from_run(config: ModelConfig, encoder: Encoder, model: nn.Module) -> None:
     """Give a new model the trained values of the run that `model.adapter` names. Its logits are then that run's.
 
     Raises: UserError, if that run is gone, has not finished, trained something else or on another base model, or if its
