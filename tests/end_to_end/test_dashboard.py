@@ -38,7 +38,7 @@ def test_it_shows_the_trials_and_the_pareto_front_of_a_study(
     pytest.importorskip("optuna_dashboard", reason='pip install -e ".[dashboard]"')
     storage = str(tmp_path / "study.journal") if journal else f"sqlite:///{tmp_path}/study/study.db"
     line = ["study=smoke", f"dir={tmp_path}/study", "seeds=[0]", "minimize_parameters=true", *short_run]
-    done = run_python("sweep.py", *line, *([f"storage=journal:{storage}"] if journal else []))
+    done = run_python("sweep.py", *line, *([f"storage=journal:{storage}"] if journal else []), limit=600)
     assert done.returncode == 0, done.stderr
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
