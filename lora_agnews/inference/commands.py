@@ -94,7 +94,7 @@ def predict(
     full: Annotated[bool, typer.Option("--full", help="also write text, label name and probabilities")] = False,
     half: Annotated[bool, typer.Option("--half", help="for GPUs; probabilities to two digits only")] = False,
     base: Base = None,
-    engine: Annotated[Engine, typer.Option(help="ray: many .parquet files at once, see below")] = Engine.LOCAL,
+    engine: Annotated[Engine, typer.Option(help="ray: many .parquet files at once, see above")] = Engine.LOCAL,
     workers: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="of --engine ray; default: one per GPU, or one")
     ] = None,

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -109,8 +110,9 @@ def test_submitit_runs_each_point_in_a_job_of_its_own(short_run: list[str], tmp_
 
 
 @contextmanager
-def ray_cluster(folder: Path, environment: dict[str, str]) -> Iterator[str]:
+def ray_cluster(environment: dict[str, str]) -> Iterator[str]:
     """A cluster of this machine alone, which was started in another directory than the repository."""
+    folder = Path(tempfile.mkdtemp(prefix="ray"))  # short, because the paths of Ray's sockets must be
     line = [
         sys.executable,
         "-m",
@@ -136,6 +138,7 @@ def ray_cluster(folder: Path, environment: dict[str, str]) -> Iterator[str]:
     finally:
         head.terminate()
         head.wait(60)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.slow
@@ -144,13 +147,12 @@ def ray_cluster(folder: Path, environment: dict[str, str]) -> Iterator[str]:
 def test_ray_runs_each_point_in_a_task_of_its_own(short_run: list[str], tmp_path: Path, kind: str) -> None:
     """The winner is tested by the process that was started; with a directory that is not absolute, too."""
     (train_file,) = [line for line in short_run if line.startswith("data.train_file=")]
-    few = Path(tempfile.mkdtemp(prefix="ray"))  # the paths of Ray's sockets must be short
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     environment = token | {"HOME": str(tmp_path), "RAY_USAGE_STATS_ENABLED": "0"}
     sweep_dir = os.path.relpath(tmp_path / "sweep", ROOT)
     line = ["train.py", "-m", *short_run, train_file.replace("train", "test"), "lora.r=1,203,2"]
     line += [f"hydra.sweep.dir={sweep_dir}", "hydra/launcher=ray"]
-    with ray_cluster(few, environment) if kind == "cluster" else nullcontext() as address:
+    with ray_cluster(environment) if kind == "cluster" else nullcontext() as address:
         if address:
             line += [
                 f"hydra.launcher.ray.init.address='{address}'",
