@@ -128,13 +128,13 @@ def test_a_restart_classifies_what_is_missing_and_bad_files_do_not_stop_the_othe
     parquet.write_table(pa.table({"text": ["fine", " "]}), news / "blank.parquet")
     line = ["-m", "lora_agnews", "predict", str(run_dir), str(news / "*.parquet"), "-o", str(tmp_path / "out")]
     line += ["--engine", "ray"]
-    done = run_python(*line, HOME=str(tmp_path))
+    done = run_python(*line, limit=900, HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "out: 242 rows in 4 files" in done.stdout
     parquet.write_table(pa.table({"text": ["fine", None]}), news / "null.parquet")
     (tmp_path / "out" / "01.parquet").unlink()
     before = (tmp_path / "out" / "02.parquet").stat().st_mtime_ns
-    done = run_python(*line, HOME=str(tmp_path))
+    done = run_python(*line, limit=900, HOME=str(tmp_path))
     assert done.returncode == 2
     assert "null.parquet: row 2: the text is empty (null)\n1 other files are classified" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
