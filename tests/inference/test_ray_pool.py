@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from lora_agnews.data.source import load_test_rows
+from lora_agnews.data.source import Source, load_test_rows
 from lora_agnews.errors import UserError
 from lora_agnews.inference.ray_pool import share_of
 from tests.commands import ROOT, command, run_python
@@ -72,7 +72,7 @@ def test_without_ray_the_message_says_how_to_install_it(
 
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
-    rows = load_test_rows("sample", None)
+    rows = load_test_rows(Source("sample"))
     assert rows is not None
     return rows.texts
 

@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from lora_agnews.config.compose import compose_config
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.data.datamodule import AGNewsDataModule
+from lora_agnews.labels import AG_NEWS
 from lora_agnews.results.ranking import find_runs, rank
 from lora_agnews.results.record import RunResult
 from lora_agnews.training.debug import outcome, select_rows
@@ -20,7 +21,9 @@ def data(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> AGNewsDataModule
     """The shipped rows in batches of 8, and of 16 for validation and test."""
     values = {"max_length": 64, "val_fraction": 0.1, "train_rows": None, "split_seed": None, "cache_dir": str(tmp_path)}
     sizes = {"batch_size": 8, "eval_batch_size": 16, "bucket": 50, "seed": 0}
-    made = AGNewsDataModule(tokenizer, "sample", None, None, **values, **sizes)  # type: ignore[arg-type]
+    source = dict.fromkeys(("train_file", "test_file", "revision", "text_column", "label_column"))
+    source |= {"source": "sample", "name": AG_NEWS, "devices": 1}  # type: ignore[dict-item]
+    made = AGNewsDataModule(tokenizer, **source, **values, **sizes)  # type: ignore[arg-type]
     made.setup()
     return made
 

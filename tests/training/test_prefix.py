@@ -104,7 +104,7 @@ def test_what_follows_a_run_needs_no_cache_and_gives_its_logits(config: TrainCon
     assert found.metrics["test/loss"] == pytest.approx(result.metrics["test/loss"], abs=MAX_LOGIT_ERROR)
     assert abs(found.metrics["test/accuracy"] - result.metrics["test/accuracy"]) <= 1 / len(rows)
     assert load_classifier([run])(["Oil prices rise"])[0].label
-    assert export(run, "merged", tmp_path / "merged", force=False) <= MAX_DIFFERENCE
+    assert export(run, "merged", tmp_path / "merged", force=False).difference <= MAX_DIFFERENCE
 
 
 def test_too_little_space_is_an_error_before_any_work(
