@@ -19,7 +19,7 @@ trainable parameters.
   python train.py model.lora.r=2            any value below, also as lora.r=2
   python train.py -m lora.r=1,2,4 seed=0,1  one run for each combination
   python train.py resume=RUN_DIR            continue a run where it stopped
-  python train.py debug=fast                one step of everything, to find mistakes
+  python train.py debug=fast                one step, to find mistakes first
   python -m lora_agnews budget lora.r=4     what would be trained, and what fits
 
 Flags: -m or --multirun; --cfg job --resolve shows the configuration and runs
