@@ -72,6 +72,7 @@ def ours(setup: Setup) -> Found:
     from lora_agnews.model.encoder import find_encoder
     from lora_agnews.training.callbacks import Stopwatch, finished_at
     from lora_agnews.training.fit import fit, prepare
+    from lora_agnews.training.in_sweep import InSweep
     from lora_agnews.training.tracking import open_tracking
     from lora_agnews.training.trainer import build_trainer
 
@@ -103,7 +104,8 @@ def ours(setup: Setup) -> Found:
     config.trainer.val_check_interval = setup.steps // setup.checks / parts.batches
     with tempfile.TemporaryDirectory() as folder:
         with open_tracking(Path(folder), config.logger, {}) as tracking:
-            trainer = build_trainer(config.trainer, Path(folder), parts.batches, tracking.loggers, {}, stopwatch, None)
+            loggers, alone = tracking.loggers, InSweep()
+            trainer = build_trainer(config.trainer, Path(folder), parts.batches, loggers, {}, stopwatch, alone)
             fitted = fit(parts, trainer, None, setup.compile)
         with (Path(folder) / "metrics.csv").open(newline="") as stream:
             rows = [row for row in csv.DictReader(stream) if row["val/loss"]]
@@ -144,14 +146,14 @@ def peer(setup: Setup, grouped: bool) -> Found:
         TrainingArguments,
     )
 
-    from lora_agnews.data.source import load_rows
+    from lora_agnews.data.source import Source, load_rows
     from lora_agnews.data.split import stratified_split
     from lora_agnews.model.build import load_base
     from lora_agnews.model.encoder import find_encoder
     from lora_agnews.training.callbacks import finished_at
 
     encoder = find_encoder(setup.model, None)
-    rows, _ = load_rows("files" if setup.train_file else "hub", setup.train_file, None)
+    rows, _ = load_rows(Source("files" if setup.train_file else "hub", setup.train_file))
     tokenizer = AutoTokenizer.from_pretrained(encoder.folder)
 
     def encode(chosen: Any) -> list[dict[str, Any]]:

@@ -6,9 +6,11 @@ python -m benchmarks.data --train-file train.csv.gz
 import argparse
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.contestants import SHIPPED_ROWS
+from lora_agnews.config.compose import compose_config
 from lora_agnews.data.datamodule import AGNewsDataModule
 from lora_agnews.model.build import load_tokenizer
 from lora_agnews.model.encoder import find_encoder
@@ -24,19 +26,9 @@ def main() -> None:
 
     def prepare(cache: str, bucket: int) -> tuple[AGNewsDataModule, float]:
         began = time.perf_counter()
-        data = AGNewsDataModule(
-            tokenizer,
-            source="files",
-            train_file=args.train_file,
-            test_file=None,
-            max_length=256,
-            val_fraction=0.1,
-            batch_size=args.batch_size,
-            eval_batch_size=64,
-            bucket=bucket,
-            cache_dir=cache,
-            seed=0,
-        )
+        values = [f"data.train_file={args.train_file}", f"data.batch_size={args.batch_size}", f"data.bucket={bucket}"]
+        config = compose_config([*values, f"data.cache_dir={cache}"])
+        data = AGNewsDataModule(tokenizer, **asdict(config.data), seed=0, devices=1)
         data.setup()
         return data, time.perf_counter() - began
 

@@ -11,6 +11,7 @@ def training_flops(shape: Architecture, rows: float, tokens: float) -> float:
     gradient, so its query, key and value have no backward pass. Left out: attention scores, adapters and the head.
     """
     family, last = shape.family, shape.num_layers - 1
+    assert family, shape.kind
 
     def weights(layer: int, names: tuple[str, ...]) -> int:
         sizes = [shape.linears[f"{family.model}.{family.layers}.{layer}.{name}"] for name in names]

@@ -10,6 +10,7 @@ import argparse
 import json
 import re
 import shutil
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,41 @@ def without_folders(value: Any) -> Any:
 def load(name: str) -> list[Row]:
     """Return the rows of benchmarks/records/NAME, the best validation first."""
     return rank(find_runs([RECORDS / name]))
+
+
+def load_json(name: str) -> Any:
+    """Return what benchmarks/records/NAME.json contains."""
+    return json.loads((RECORDS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def config_of(row: Row, *keys: str) -> Any:
+    """Return a value of the configuration that the runs of a row share: `config_of(row, "optim", "lr")`."""
+    value: Any = row.counted[0][1].config
+    for key in keys:
+        value = value[key]
+    return value
+
+
+def encoder_of(row: Row) -> str:
+    """Return the usual name of the encoder."""
+    name = Path(config_of(row, "model", "name")).name
+    return {"minilm": "MiniLM-L6", "mpnet": "MPNet-base"}.get(name, name)
+
+
+def layers_of(row: Row) -> str:
+    """Return the adapted layers in words."""
+    layers = str(config_of(row, "model", "lora", "layers"))
+    return "all layers" if layers == "all" else f"the top {layers.strip('-:')}"
+
+
+def rows_of(row: Row) -> int:
+    """Return the number of training rows."""
+    return int(row.counted[0][1].data["train"])
+
+
+def training_seconds(row: Row) -> float:
+    """Return the mean over the seeds."""
+    return statistics.mean(result.seconds["train"] for _, result in row.counted)
 
 
 def main() -> None:

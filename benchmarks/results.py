@@ -6,21 +6,18 @@ A table stands between `<!-- records: NAME -->` and `<!-- end -->`. Its last lin
 """
 
 import re
-import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import matplotlib
-from matplotlib.figure import Figure
-
-from benchmarks.records import load
+from benchmarks import pictures
+from benchmarks.records import config_of, encoder_of, layers_of, load, load_json, rows_of, training_seconds
 from lora_agnews.config.rules import to_override
 from lora_agnews.results.cost import cost_of
-from lora_agnews.results.figures import BLUE, RED, STYLE
 from lora_agnews.results.row import TEST, Row
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, PICTURES = ROOT / "docs" / "results.md", ROOT / "docs" / "pictures"
+RECIPES = {("full", 1): "seed", ("lora", 2): "lean", ("full", 8): "best", ("lora", 4): "laptop"}  # by head and r
 TABLE = re.compile(r"(<!-- records: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -34,17 +31,6 @@ def prefix_table(name: str) -> list[str]:
             f"| {training_seconds(row):,.0f} s |"
         )
     return [*lines, "", origin(rows)]
-
-
-def training_seconds(row: Row) -> float:
-    """Return the mean over the seeds."""
-    return statistics.mean(result.seconds["train"] for _, result in row.counted)
-
-
-def layers_of(row: Row) -> str:
-    """Return the adapted layers in words."""
-    layers = row.values["layers"]
-    return "all layers" if layers == "all" else f"the top {str(layers).strip('-:')}"
 
 
 def rate_table(name: str) -> list[str]:
@@ -84,29 +70,62 @@ def origin(rows: Sequence[Row]) -> str:
     return f"Commit {', '.join(commits)}; {numbers}; {hardware}; {', '.join(precisions)}."
 
 
-def draw_prefix(names: Sequence[str], path: Path) -> None:
-    """Draw test accuracy against the seconds of training, one panel per encoder, with the number of adapted layers."""
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9, 3.8), layout="constrained")
-        for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-            for prefix, colour, above in (("live", RED, True), ("cached", BLUE, False)):
-                rows = [row for row in load(name) if row.values["prefix"] == prefix]
-                seconds, scores = [training_seconds(row) for row in rows], [row.mean(TEST) for row in rows]
-                errors = [row.std(TEST) for row in rows]
-                axes.errorbar(seconds, scores, errors, fmt="o", color=colour, capsize=3, label=prefix)
-                for row, x, y in zip(rows, seconds, scores, strict=True):
-                    label, place = layers_of(row).split()[-1].replace("layers", "all"), (5, 3 if above else -13)
-                    axes.annotate(label, (x, y), place, textcoords="offset points", fontsize=11, color=colour)
-            axes.set(title=name.partition("-")[2], xlabel="training of a run [s]", ylabel="test accuracy")
-            axes.set_xlim(0, 1.1 * axes.get_xlim()[1])
-            axes.grid(alpha=0.3)
-        figure.legend(*axes.get_legend_handles_labels(), title="prefix", loc="outside right center", edgecolor="none")
-        figure.savefig(path, dpi=100)
+def recipe_table(name: str) -> list[str]:
+    """Return accuracy and seconds by recipe."""
+    rows = sorted(load(name), key=lambda row: list(RECIPES).index(recipe_key(row)))
+    lines = ["| recipe | trained | validation | test | training |", "|---|---:|---|---|---:|"]
+    for row in rows:
+        scores = f"{row.spread()} | {row.spread(TEST)} | {training_seconds(row):,.0f} s"
+        lines.append(f"| `{RECIPES[recipe_key(row)]}` | {row.trainable:,} | {scores} |")
+    return [*lines, "", origin(rows)]
+
+
+def recipe_key(row: Row) -> tuple[str, int]:
+    """Return what distinguishes the recipes: head and rank."""
+    return config_of(row, "model", "head"), config_of(row, "model", "lora", "r")
+
+
+def parameter_table(name: str) -> list[str]:
+    """Return the accuracy by the number of trained parameters."""
+    rows = sorted(load(name), key=lambda row: row.trainable)
+    lines = ["| trained | r | adapters on | in | head | validation | test |", "|---:|---:|---|---|---|---|---|"]
+    for row in rows:
+        lora = config_of(row, "model", "lora")
+        where = (
+            f"{to_override(lora['target_modules']).strip('[]')} | {layers_of(row)} | {config_of(row, 'model', 'head')}"
+        )
+        lines.append(f"| {row.trainable:,} | {lora['r']} | {where} | {row.spread()} | {row.spread(TEST)} |")
+    return [*lines, "", origin(rows)]
+
+
+def rows_table(names: Sequence[str]) -> list[str]:
+    """Return the test accuracy by the number of training rows, beside the SVM."""
+    found = {name: {rows_of(row): row for row in load(name)} for name in names}
+    svm = {each["rows"]: each["test"] for each in load_json("svm")}
+    titles = [
+        f"{encoder_of(next(iter(rows.values())))}, {layers_of(next(iter(rows.values())))}" for rows in found.values()
+    ]
+    lines = [f"| training rows | {' | '.join(titles)} | TF-IDF and a linear SVM |", f"|---:|{'---|' * len(titles)}---|"]
+    for number in sorted(set().union(*found.values())):
+        ours = [rows[number].spread(TEST) if number in rows else "" for rows in found.values()]
+        lines.append(f"| {number:,} | {' | '.join(ours)} | {f'{svm[number]:.4f}' if number in svm else ''} |")
+    return [*lines, "", origin([row for rows in found.values() for row in rows.values()])]
+
+
+def averaging_table(name: str) -> list[str]:
+    """Return the test accuracy of single seeds and of averaged ones."""
+    lines = ["| averaged seeds | choices | mean | lowest | highest |", "|---:|---:|---:|---:|---:|"]
+    for each in load_json("averaging"):
+        numbers = " | ".join(f"{each[key]:.4f}" for key in ("mean", "lowest", "highest"))
+        lines.append(f"| {each['averaged']} | {each['choices']} | {numbers} |")
+    rows = load(name)
+    return [*lines, "", f"One seed: test {rows[0].spread(TEST)}, validation {rows[0].spread()}.", "", origin(rows)]
 
 
 TABLES: dict[str, Callable[[], list[str]]] = {
     "prefix-tiny": lambda: prefix_table("prefix-tiny"),
     "prefix-minilm": lambda: prefix_table("prefix-minilm"),
+    "laptop": lambda: recipe_table("laptop"),
     "laptop-rate": lambda: rate_table("laptop-rate"),
     "pruning": pruning_table,
 }
@@ -119,7 +138,7 @@ def filled(page: str) -> str:
 
 def main() -> None:
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    draw_prefix(["prefix-tiny", "prefix-minilm"], PICTURES / "prefix.png")
+    pictures.draw_prefix(["prefix-tiny", "prefix-minilm"], PICTURES / "prefix.png")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ def measurements(base: Setup, layers: list[int], folder: Path) -> Iterator[tuple
     """Yield contestant, layers with adapters and what was measured."""
     yield OURS, "all", measure(OURS, base)
     for number in layers:
+        yield OURS, f"top {number}", measure(OURS, replace(base, layers=f"-{number}:"))
         cached = replace(base, layers=f"-{number}:", prefix="cached", cache_dir=str(folder / str(number)))
         found = measure(OURS, cached)
         found["cache_bytes"] = sum(path.stat().st_size for path in (folder / str(number)).rglob("part-*.npy"))

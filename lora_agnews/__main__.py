@@ -1,6 +1,8 @@
-"""The commands beside training: python -m lora_agnews COMMAND."""
+"""The commands: lora-agnews COMMAND, or python -m lora_agnews COMMAND."""
 
 import json
+import runpy
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -12,14 +14,18 @@ from lora_agnews.config.choices import CacheAction
 from lora_agnews.config.compose import hydra_initialized
 from lora_agnews.config.points import Points, expand_points
 from lora_agnews.config.schema import TrainConfig
+from lora_agnews.config.scripts import SCRIPTS
 from lora_agnews.files.atomic import check_output, checked_write
 from lora_agnews.inference.commands import AsJson, demo, evaluate, export, predict
 from lora_agnews.model import plan as planning
 from lora_agnews.results import ranking
+from lora_agnews.results.comparison import compare_with_best
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.terminal import console, tables
 from lora_agnews.terminal.console import exit_cleanly
+from lora_agnews.terminal.paired_table import show_paired
 
+PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True}  # all arguments are those of the script
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR", help="runs, sweeps and studies, in any mix")]
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -38,6 +44,18 @@ def commands(
     ] = False,
 ) -> None:
     """LoRA on AG News under a budget of 1,000,000 trainable parameters."""
+
+
+@app.command(add_help_option=False, context_settings=PASS_ON)
+def train(context: typer.Context) -> None:
+    """Train one run, or with -m one run for each point of a sweep; the same as train.py."""
+    _run_script("train.py", context.args)
+
+
+@app.command(add_help_option=False, context_settings=PASS_ON)
+def sweep(context: typer.Context) -> None:
+    """Run a study; the same as sweep.py."""
+    _run_script("sweep.py", context.args)
 
 
 @app.command()
@@ -68,22 +86,32 @@ def compare(
     sort: Annotated[str, typer.Option(help=f"{', '.join(ranking.SORT_KEYS)}, or a key that varies")] = MONITOR.key,
     as_csv: Annotated[bool, typer.Option("--csv", help="print CSV for spreadsheets")] = False,
     as_json: AsJson = False,
+    paired: Annotated[bool, typer.Option("--paired", help="each row beside the best one, on the same rows")] = False,
 ) -> None:
     """Show a leaderboard of runs.
 
     Runs that differ only by seed are one row, mean ± std, ranked by validation. Failed, interrupted and over-budget
-    runs are listed and never counted. Exit status: 2 for a directory without a run.
+    runs are listed and never counted. Exit status: 2 for a directory without a run, and with --paired for runs that
+    have no predictions of the same rows.
     """
     with exit_cleanly():
+        if paired and as_csv:
+            raise typer.BadParameter(
+                "has no columns for --paired; use --json, or leave one of them out", None, None, "--csv"
+            )
         runs = ranking.find_runs(folders)
         tables.note_unranked(runs)
         rows = ranking.rank(runs, sort)
+        beside_best = compare_with_best(rows) if paired else None
         if as_json:
-            console.print_data(json.dumps([row.to_dict() for row in rows], indent=2) + "\n")
+            values = beside_best.to_dict() if beside_best else [row.to_dict() for row in rows]
+            console.print_data(json.dumps(values, indent=2) + "\n")
         elif as_csv:
             console.print_data(ranking.to_csv(rows))
         else:
             tables.show_ranking(rows)
+            if beside_best:
+                show_paired(beside_best)
 
 
 @app.command()
@@ -114,7 +142,7 @@ def cache(
     action: Annotated[CacheAction, typer.Argument(help="list: show what is there; clear: delete all of it")],
     cache_dir: Annotated[str | None, typer.Option("--dir", metavar="DIR", help="data.cache_dir of the runs")] = None,
 ) -> None:
-    """Show or empty the cache of tokens and hidden states.
+    """Show or empty the cache of tokens, hidden states and rows.
 
     Runs that need what is deleted compute it again.
     """
@@ -130,6 +158,13 @@ def cache(
 
 for command in (evaluate, predict, export, demo):
     app.command()(command)
+
+
+def _run_script(name: str, arguments: list[str]) -> None:
+    """Run a script as `python NAME ARGUMENTS` does. Hydra reads its arguments from sys.argv."""
+    script = str(SCRIPTS / name)
+    sys.argv = [script, *arguments]
+    runpy.run_path(script, run_name="__main__")
 
 
 def _show_budget(config: TrainConfig, as_json: bool) -> bool:

@@ -117,15 +117,21 @@ class Budget:
         if head:
             return ("lora_head" if lora is not None else "head"), ".".join(head.split(".")[-2:])
         layer = path[: lora if lora is not None else -1] or [name]
-        inside = next((i + 2 for i, part in enumerate(layer) if part == "layer"), -1)
+        inside = max((i + 1 for i, part in enumerate(layer) if part.isdecimal()), default=-1)
         module = ".".join(layer[inside:]) if layer[-1] in ("dense", "LayerNorm") else layer[-1]
         if lora is not None:
             return "lora", module
         return ("bias" if path[-1] == "bias" else "other"), module
 
     def _layer(self, name: str) -> str:
-        number = re.search(r"\.layers?\.(\d+)\.", name)
-        return number[1] if number else "head" if self._head_layer(name) else "embeddings"
+        number = layer_number(name)
+        return str(number) if number is not None else "head" if self._head_layer(name) else "embeddings"
+
+
+def layer_number(name: str) -> int | None:
+    """Return the number of the encoder layer that a module or parameter belongs to: the first number in its name."""
+    number = re.search(r"\.(\d+)(\.|$)", name)
+    return int(number[1]) if number else None
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, Tensor]:

@@ -21,8 +21,8 @@ class FetchError(RuntimeError):
 
     WAYS_OUT = """\
 Two ways to train without the hub:
-  python train.py experiment=quickstart                             the shipped model and data
-  python train.py model.name=/local/dir data.train_file=train.csv   your own copies"""
+  experiment=quickstart                             the shipped model and data
+  model.name=/local/dir data.train_file=train.csv   your own copies"""
 
     def __init__(self, repo: str, kind: str, reason: str) -> None:
         self.what = f"could not fetch the {kind} {repo}: {reason}"

@@ -1,5 +1,6 @@
-"""The four classes of AG News, and how they are spelled in metric names and CSV columns."""
+"""AG News: its name on the Hugging Face hub, its four classes, and their spelling in metrics and CSV columns."""
 
+AG_NEWS = "fancyzhx/ag_news"
 LABELS = ("World", "Sports", "Business", "Sci/Tech")  # in AG News' own order: label 0 to 3
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from lora_agnews.data.source import load_rows
+from lora_agnews.data.source import Source, load_rows
 from lora_agnews.labels import LABELS
 
 NEWS = [  # class 1..4, title, description
@@ -123,7 +123,7 @@ PICKLED = ["Oil prices rise\nagain", 'The "Reds" won 3-1', "", "Ünïcode \U0001
 GOOD = b"text,label\nsome news,0\nmore news,1\nother news,2\nlast news,3\n"
 
 
-TEST_TEXTS = (load_rows("sample", None, None)[1] or pytest.fail("no test rows")).texts
+TEST_TEXTS = (load_rows(Source("sample"))[1] or pytest.fail("no test rows")).texts
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

@@ -13,12 +13,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 TOKEN = "hf_of_the_tests"
 COMMITS = {"main": "a" * 40, "v1": "b" * 40}  # of every repository; all commits have the same files
 REPO = r"(?P<repo>[^/]+/[^/]+)"
-API = re.compile(rf"/api/(?P<kind>models|datasets)/{REPO}(/(?P<what>revision|tree)/(?P<revision>[^/]+))?")
+API = re.compile(
+    rf"/api/(?P<kind>models|datasets)/{REPO}(/(?P<what>revision|tree|paths-info)/(?P<revision>[^/]+)(/(?P<inside>.+))?)?"
+)
 UPLOAD = re.compile(rf"/api/models/{REPO}/(?P<what>preupload|commit)/main|/[^/]+/[^/]+.git/info/lfs/objects/batch")
 FILE = re.compile(rf"/((?P<kind>datasets)/)?{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
 
@@ -70,14 +72,24 @@ class _Answer(BaseHTTPRequestHandler):
             return self._refuse("RevisionNotFound")
         if asked.re is FILE:
             return self._file(folder / asked["path"], commit)
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
         if asked["what"] == "tree":
-            return self._json([_entry(path, folder) for path in files])
+            inside = folder / (asked["inside"] or "")
+            if not inside.is_dir():
+                return self._refuse("EntryNotFound")
+            # `datasets` lists one folder at a time, huggingface_hub everything below it.
+            found = inside.rglob("*") if "recursive=True" in urlsplit(self.path).query else inside.iterdir()
+            return self._json([_entry(path, folder) for path in sorted(found)])
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
         names = [{"rfilename": str(path.relative_to(folder))} for path in files]
         return self._json({"id": asked["repo"], "sha": commit, "private": False, "tags": [], "siblings": names})
 
     def do_POST(self) -> None:
         content, path = self._read(), unquote(urlsplit(self.path).path)
+        asked = API.fullmatch(path)
+        if asked and asked["what"] == "paths-info":
+            folder = self.server.folder / asked["kind"] / asked["repo"]
+            wanted = [folder / name for name in parse_qs(content.decode())["paths"]]
+            return self._json([_entry(path, folder) for path in wanted if path.exists()])
         if self.headers["Authorization"] != f"Bearer {TOKEN}":
             return self._send(401, b"{}", {})
         if path == "/api/repos/create":
@@ -152,8 +164,11 @@ def _mode(path: str) -> dict[str, Any]:
 
 
 def _entry(path: Path, folder: Path) -> dict[str, Any]:
+    name = str(path.relative_to(folder))
+    if path.is_dir():
+        return {"type": "directory", "path": name, "oid": _digest(name.encode())}
     content = path.read_bytes()
-    return {"type": "file", "path": str(path.relative_to(folder)), "size": len(content), "oid": _digest(content)}
+    return {"type": "file", "path": name, "size": len(content), "oid": _digest(content)}
 
 
 def _digest(content: bytes) -> str:

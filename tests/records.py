@@ -29,6 +29,14 @@ def save_record(
     result.save(folder)
 
 
+def change_record(folder: Path, **sections: dict[str, Any]) -> None:
+    """Change values in sections of a saved record: `change_record(folder, data={"val": 3})`."""
+    record = json.loads((folder / "result.json").read_text())
+    for section, values in sections.items():
+        record[section] |= values
+    (folder / "result.json").write_text(json.dumps(record))
+
+
 def columns_of(labels: Sequence[int], predicted: Sequence[int]) -> dict[str, np.ndarray]:
     """Predictions of the first rows of a training file; the true class has 0.75 where it is predicted."""
     right = np.equal(labels, predicted)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from lora_agnews.config.schema import TrainConfig
-from lora_agnews.results.predictions import PREDICTIONS_FILE
+from lora_agnews.results.predictions import PREDICTIONS_FILE, TEST_PREDICTIONS_FILE
 from lora_agnews.results.record import RunResult
 from lora_agnews.training.run import run
 from lora_agnews.training.task import LoRAClassifier
@@ -45,7 +45,7 @@ def remains(run_dir: Path) -> dict[str, Any]:
     kept["callbacks"].pop("Stopwatch")
     for state in kept["callbacks"].values():
         state.pop("stopping_reason_message", None)  # the rest of the state says it in numbers, which can be compared
-    kept["predictions"] = (run_dir / PREDICTIONS_FILE).read_bytes()
+    kept["predictions"] = [(run_dir / name).read_bytes() for name in (PREDICTIONS_FILE, TEST_PREDICTIONS_FILE)]
     return kept | {"adapter": load_file(run_dir / "adapter" / "adapter_model.safetensors"), "curves": curves}
 
 

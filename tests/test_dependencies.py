@@ -46,7 +46,7 @@ def normal(name: str) -> str:
 @pytest.mark.parametrize(
     ("folders", "extras"),
     [
-        (("lora_agnews", "train.py", "sweep.py"), ("onnx", "demo")),
+        (("lora_agnews", "train.py", "sweep.py"), ("onnx", "demo", "ray")),
         (("tests",), ("test", "tensorboard", "demo", "pretrain")),
         (("tools", "benchmarks"), ("test", "pictures", "pretrain")),
     ],
@@ -60,7 +60,7 @@ def test_every_imported_distribution_is_declared(folders: tuple[str, ...], extra
     assert missing == {}
 
 
-def test_only_the_demo_and_the_export_need_extras() -> None:
+def test_only_the_demo_the_export_and_the_pool_need_extras() -> None:
     asked = declared()
     extra = {
         file
@@ -68,4 +68,4 @@ def test_only_the_demo_and_the_export_need_extras() -> None:
         if not distributions_of(name) & asked
         for file in files
     }
-    assert extra == {"lora_agnews/inference/demo.py", "lora_agnews/inference/export.py"}
+    assert extra == {f"lora_agnews/inference/{name}.py" for name in ("demo", "onnx_file", "ray_pool")}

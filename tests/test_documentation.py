@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from tests.commands import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md", *(ROOT / "docs").glob("*.md")]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-OTHER_PROGRAMS = {"pip", "git", "cd", "ruff", "mypy", "pre-commit", "wandb", "tensorboard"}  # not tested here
+# not tested here
+OTHER_PROGRAMS = {"pip", "git", "cd", "ruff", "mypy", "pre-commit", "wandb", "tensorboard", "optuna-dashboard"}
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -56,6 +58,9 @@ def places(finished: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     for name in ("run", "run2", "runs/mine/run", "runs/study-rank/run"):
         shutil.copytree(finished[0], name, ignore=shutil.ignore_patterns("wandb"))
+    record = json.loads(Path("runs/mine/run/result.json").read_text())
+    record["config"]["optim"]["lr"] = 0.1  # another configuration, beside which the first one can be compared
+    Path("runs/mine/run/result.json").write_text(json.dumps(record))
     shutil.copy("run/checkpoints/last.ckpt", "run/checkpoints/previous.ckpt")  # which a run of six steps does not have
     texts = ["Oil prices rise", "The champions draw", "A new telescope", "Parliament votes"]
     shutil.copy(ROOT / "tests" / "pickles" / "datasets-3.5.pkl", "test_unlabelled.pkl")
@@ -67,8 +72,8 @@ def places(finished: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def run_command(words: list[str]) -> None:
-    """Run a command of `python -m lora_agnews`. A server, an upload and ONNX have tests of their own."""
-    if {"demo", "onnx", "--push-to-hub"} & set(words):
+    """Run a command of `python -m lora_agnews`. A server, an upload, ONNX and Ray have tests of their own."""
+    if {"demo", "onnx", "ray", "--push-to-hub"} & set(words):
         return
     stdin = Path(words[words.index("<") + 1]).read_bytes() if "<" in words else None
     words = words[: words.index("<")] if "<" in words else words
@@ -78,8 +83,9 @@ def run_command(words: list[str]) -> None:
 
 def check_train(words: list[str]) -> None:
     """Check a command of train.py. Launchers that are not installed are left out."""
-    if importlib.util.find_spec("submitit") is None:
-        words = [word for word in words if not re.match(r"hydra[/.]launcher", word)]
+    launcher = "ray" if "hydra/launcher=ray" in words else "submitit"
+    if not list(distributions(name=f"hydra-{launcher}-launcher")):
+        words = [word for word in words if not re.match(r"\+?hydra[/.]launcher", word)]
     check_command_line(words)
 
 
@@ -100,6 +106,8 @@ def test_every_command_of_the_documentation_runs_or_is_valid(page: Path, places:
             case ["python", "-m", "lora_agnews", *arguments]:
                 if page.name != "inference.md":  # below
                     run_command(arguments)
+            case ["lora-agnews", "train", *arguments]:
+                check_train(arguments)
             case ["python", "-m", module, *_]:
                 assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), module
             case ["python", script, *_]:

@@ -10,8 +10,8 @@ def test_a_fetch_error_names_the_repository_and_two_ways_to_train_without_the_hu
     error = FetchError("owner/name", "dataset", "the hub can't be reached")
     assert error.what == "could not fetch the dataset owner/name: the hub can't be reached"
     assert str(error).startswith(f"{error.what}.\n")
-    for command in ("experiment=quickstart", "model.name=/local/dir data.train_file=train.csv"):
-        assert f"python train.py {command}" in str(error)
+    for overrides in ("experiment=quickstart", "model.name=/local/dir data.train_file=train.csv"):
+        assert overrides in str(error)
 
 
 def test_a_pruned_run_says_why_in_the_words_by_which_studies_recognise_it() -> None:

@@ -51,10 +51,17 @@ BAD_USES: list[tuple[list[str], int, str]] = [
     (["predict", "RUN", "deep.jsonl"], 2, "deep.jsonl: line 1 is not JSON"),
     (["predict", "RUN", "empty.txt"], 2, "empty.txt: no rows"),
     (["evaluate", "RUN", "bad.csv"], 2, "no column label"),
+    (["evaluate", "RUN", "labelled.csv", "--label-column", "topic"], 2, "no column topic; the columns are text, label"),
+    (["evaluate", "RUN", "--text-column", "headline"], 2, "are those of FILE; without it, leave them out"),
     (["evaluate", "RUN", "labelled.csv", "--errors", "labelled.csv"], 2, "would overwrite the labelled file"),
     (["export", "RUN", "-o", "out", "--private"], 2, "give --push-to-hub OWNER/NAME too"),
     (["evaluate", "RUN", "labelled.csv", "--errors", "none/out.csv"], 2, "none/out.csv cannot be written"),
     (["demo", "RUN", "--port", "70000"], 2, "Invalid value for '--port'"),
+    (["predict", "RUN", "-", "--prior", "estimate"], 2, "reads the texts twice, so it needs a file"),
+    (["predict", "RUN", "news.csv", "--prior", "equal"], 2, "Invalid value for '--prior'"),
+    (["evaluate", "RUN", "--calibrate", "--checkpoint", "last"], 2, "leave out --checkpoint last"),
+    (["evaluate", "NO_LAST", "--checkpoint", "last"], 2, "last.ckpt is missing"),
+    (["export", "RUN", "-o", "out", "--quantize"], 2, "is for --format onnx, not for merged"),
     (["predict", "news.csv"], 2, "RUN_DIR"),
     (["predict", "HERE", "news.csv"], 2, "not a run directory (no result.json)"),
     (["predict", "KILLED", "news.csv"], 2, "its status is interrupted"),
@@ -69,6 +76,15 @@ BAD_USES: list[tuple[list[str], int, str]] = [
 
 def test_the_version_is_shown() -> None:
     assert command("--version").stdout == f"lora_agnews {version('lora_agnews')}\n"
+
+
+def test_train_and_sweep_pass_all_arguments_on_to_the_scripts() -> None:
+    done = run_python("-m", "lora_agnews", "train", "--cfg", "job", "model.lora.r=3")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "  r: 3" in done.stdout
+    done = run_python("-m", "lora_agnews", "sweep", "--plan", "study=head")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "did you mean heads" in done.stderr
 
 
 @pytest.mark.parametrize(("arguments", "status", "message"), BAD_USES, ids=lambda value: str(value)[:60])
@@ -93,13 +109,14 @@ def test_a_wrong_use_is_one_message_and_leaves_nothing(
     killed.mkdir()
     result = json.loads((run_dir / "result.json").read_text()) | {"status": "interrupted"}
     (killed / "result.json").write_text(json.dumps(result))
-    broken = ("damaged", "no_record", "headless", "nan")
+    broken = ("damaged", "no_record", "headless", "nan", "no_last")
     for name in broken:
         shutil.copytree(run_dir, tmp_path / name)
     change_adapter(tmp_path / "nan", lambda name, value: value * float("nan"))
     change_adapter(tmp_path / "headless", lambda name, value: None if "out_proj" in name else value)
     (tmp_path / "damaged" / "adapter" / "adapter_model.safetensors").write_bytes(b"damaged")
     (tmp_path / "no_record" / "result.json").write_text("{}")
+    (tmp_path / "no_last" / "checkpoints" / "last.ckpt").unlink()
     monkeypatch.chdir(tmp_path)
     places = {"RUN": str(run_dir), "HERE": "."} | {name.upper(): name for name in ("killed", *broken)}
     done = command(*(places.get(argument, argument) for argument in arguments))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lora_agnews.config.schema import LoggerConfig
+from lora_agnews.config.sections import LoggerConfig
 from lora_agnews.training.tracking import open_tracking
 
 KEY = "0123456789" * 4

@@ -98,9 +98,30 @@ class SweepTest(StrEnum):
     NONE = "none"
 
 
+class Weights(StrEnum):
+    """Weights of a run that can be evaluated; implemented in inference/evaluation.py."""
+
+    BEST = "best"
+    LAST = "last"
+
+
+class Prior(StrEnum):
+    """Shares of the classes among texts to classify; implemented in inference/submission.py."""
+
+    UNIFORM = "uniform"
+    ESTIMATE = "estimate"
+
+
 class ExportFormat(StrEnum):
     """Formats of an exported run; implemented in inference/export.py."""
 
     ADAPTER = "adapter"
     MERGED = "merged"
     ONNX = "onnx"
+
+
+class Engine(StrEnum):
+    """What runs a prediction: this process, or a pool of Ray actors; implemented in inference/commands.py."""
+
+    LOCAL = "local"
+    RAY = "ray"

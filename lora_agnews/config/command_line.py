@@ -9,9 +9,9 @@ from hydra._internal.utils import get_args_parser
 from lora_agnews.config.compose import check_run_of_sweep, compose_config, hydra_initialized
 from lora_agnews.config.directories import check_directory, check_subdirectory
 from lora_agnews.config.hydra_job import hydra_values
-from lora_agnews.config.keys import CONF
 from lora_agnews.config.overrides import overrides_to_try, parse_overrides
 from lora_agnews.config.resume import find_run, resumed_config
+from lora_agnews.config.scripts import CONF, TRAIN
 from lora_agnews.errors import UserError
 
 
@@ -62,4 +62,4 @@ def _check_directories(overrides: Sequence[str], multirun: bool) -> None:
 
 
 def _raise_flag_error(message: str) -> NoReturn:
-    raise UserError(f"{message}; see python train.py --help")
+    raise UserError(f"{message}; see {TRAIN} --help")

@@ -19,11 +19,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lora_agnews.config.directories import check_config_dir, check_directory
-from lora_agnews.config.keys import CONF, CONFIG_DIR, STUDY_RULES, choices_of, config_dirs
+from lora_agnews.config.keys import CONFIG_DIR, STUDY_RULES, choices_of, config_dirs
 from lora_agnews.config.messages import describe_syntax_error, suggest, to_user_error
 from lora_agnews.config.overrides import overrides_to_try, parse_overrides
 from lora_agnews.config.rules import config_keys
 from lora_agnews.config.schema import TrainConfig
+from lora_agnews.config.scripts import CONF, SWEEP, TRAIN
 from lora_agnews.config.study import StudyConfig
 from lora_agnews.errors import UserError
 
@@ -40,7 +41,7 @@ def check_run_of_sweep(config: TrainConfig) -> None:
         if getattr(config.trainer, key) > 1:
             raise UserError(
                 f"trainer.{key}={getattr(config.trainer, key)}: a run of a sweep uses one device; leave it out. "
-                "Several runs at once: python sweep.py workers=N"
+                f"Several runs at once: {SWEEP} workers=N"
             )
 
 
@@ -180,8 +181,7 @@ def compose_study(overrides: Sequence[str]) -> StudyConfig:
             if override.is_sweep_override():
                 given = override.input_line
                 raise UserError(
-                    f"{given}: a study varies the keys of its space, in conf/study; without a study: "
-                    f"python train.py -m {given}"
+                    f"{given}: a study varies the keys of its space, in conf/study; without a study: {TRAIN} -m {given}"
                 )
     check_run_of_sweep(compose_config(study.overrides))
     return study

@@ -7,20 +7,25 @@ from typing import Any
 from lora_agnews.config.keys import GROUPS, STUDIES, STUDY_RULES
 from lora_agnews.config.rules import config_keys, describe_allowed, to_override
 from lora_agnews.config.schema import TrainConfig
+from lora_agnews.config.scripts import TRAIN
 
-HELP = """\
-Usage: python train.py [-m] [KEY=VALUE ...]
+EXAMPLES = {
+    f"{TRAIN} experiment=quickstart": "shipped model and rows: no network",
+    TRAIN: "roberta-base, AG News from the hub",
+    f"{TRAIN} model.lora.r=2": "any value below, also as lora.r=2",
+    f"{TRAIN} -m lora.r=1,2,4 seed=0,1": "one run for each combination",
+    f"{TRAIN} resume=RUN_DIR": "continue a run where it stopped",
+    f"{TRAIN} debug=fast": "one step, to find mistakes first",
+    "python -m lora_agnews budget lora.r=4": "what would be trained, and what fits",
+}
+SHOWN = "\n".join(f"  {command:<{max(map(len, EXAMPLES))}}  {meaning}" for command, meaning in EXAMPLES.items())
+HELP = f"""\
+Usage: {TRAIN} [-m] [KEY=VALUE ...]
 
 Fine-tunes RoBERTa with LoRA on AG News under a hard budget of 1,000,000
 trainable parameters.
 
-  python train.py experiment=quickstart     shipped model and rows: no network
-  python train.py                           roberta-base, AG News from the hub
-  python train.py model.lora.r=2            any value below, also as lora.r=2
-  python train.py -m lora.r=1,2,4 seed=0,1  one run for each combination
-  python train.py resume=RUN_DIR            continue a run where it stopped
-  python train.py debug=fast                one step, to find mistakes first
-  python -m lora_agnews budget lora.r=4     what would be trained, and what fits
+{SHOWN}
 
 Flags: -m or --multirun; --cfg job --resolve shows the configuration and runs
 nothing; --config-dir DIR adds files of yours, such as DIR/experiment/mine.yaml;
@@ -47,7 +52,7 @@ def study_help() -> str:
     lines = ["keys of a study", f"  study={'|'.join(STUDIES)}"]
     for name, spec in STUDY_RULES.items():
         lines += [f"  {name}", _paragraph(spec)]
-    return "\n".join([*lines, "all other keys: python train.py --help"])
+    return "\n".join([*lines, f"all other keys: {TRAIN} --help"])
 
 
 def key_table(config: TrainConfig) -> str:

@@ -10,9 +10,9 @@ from omegaconf import OmegaConf
 
 from lora_agnews.config.rules import config_keys
 from lora_agnews.config.schema import TrainConfig
+from lora_agnews.config.scripts import CONF
 from lora_agnews.config.study import StudyConfig
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
 RULES = {key: spec for key, spec, _ in config_keys(TrainConfig)}
 STUDY_RULES = {spec.name: spec for spec in fields(StudyConfig)}
 ALIASES = {key.removeprefix("model."): key for key in RULES if key.startswith("model.lora.")}

@@ -11,6 +11,7 @@ from hydra.errors import OverrideParseException
 from lora_agnews.config.keys import ALIASES, GROUPS, RULES, choices_of
 from lora_agnews.config.messages import describe_syntax_error, quote_override, suggest, suggest_key
 from lora_agnews.config.rules import describe_allowed, is_name, to_override
+from lora_agnews.config.scripts import SWEEP, TRAIN
 from lora_agnews.errors import UserError
 
 HYDRA_PLUGINS = ("hydra.launcher.", "hydra.sweeper.")
@@ -83,7 +84,7 @@ def _check_key(override: Override) -> None:
                 raise UserError(f"{key}={to_override(value)}: must be one of {', '.join(choices)}{hint}")
         return
     if key == "study":
-        raise UserError(f"{shown}: sweep.py runs studies: python sweep.py {shown}")
+        raise UserError(f"{shown}: sweep.py runs studies: {SWEEP} {shown}")
     if key == "test" and override.is_sweep_override():
         raise UserError(f"{shown}: test holds for the whole sweep; give one value")
     if key not in RULES and key not in ALIASES:
@@ -91,7 +92,7 @@ def _check_key(override: Override) -> None:
         inner = sorted(other for other in known if other.startswith(f"{key}."))
         if inner:
             raise UserError(f"{shown}: {key} is a section; set one of {', '.join(inner)}")
-        raise UserError(f"{shown}: there is no key {key}{suggest_key(key)}. All keys: python train.py --help")
+        raise UserError(f"{shown}: there is no key {key}{suggest_key(key)}. All keys: {TRAIN} --help")
     if override.is_delete() or override.is_add():
         allowed = describe_allowed(RULES[ALIASES.get(key, key)])
         raise UserError(f"{shown}: {key} can only be set: {key}=VALUE, {allowed}")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from lora_agnews.data.states import ABOUT
 
-KINDS = ("tokens", "prefix")
+KINDS = ("tokens", "prefix", "rows")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Tokens or hidden states of a set of texts."""
+    """Tokens or hidden states of a set of texts, or the rows of files."""
 
     what: str
     size: int  # bytes
@@ -27,7 +27,7 @@ def default_cache() -> Path:
 
 def list_cache(folder: Path) -> list[Entry]:
     """List the entries of a cache, the largest first."""
-    found = [Entry("tokens", _size(path), path) for path in (folder / "tokens").glob("[!.]*")]
+    found = [Entry(kind, _size(path), path) for kind in ("tokens", "rows") for path in (folder / kind).glob("[!.]*")]
     for path in (folder / "prefix").rglob(ABOUT):
         about = json.loads(path.read_text(encoding="utf-8"))
         what = "{encoder}, layers below {layer}, {rows:,} rows, {precision}".format(**about)

@@ -13,8 +13,9 @@ from transformers import PreTrainedTokenizerBase
 
 from lora_agnews.data.batches import BucketSampler, Loader, collate, evaluation_batches
 from lora_agnews.data.cache import default_cache
-from lora_agnews.data.source import Rows, fingerprints, load_rows
-from lora_agnews.data.split import Overlap, overlap, stratified_part, stratified_split
+from lora_agnews.data.shared_rows import load_rows_once
+from lora_agnews.data.source import Rows, Source, fingerprints, load_rows
+from lora_agnews.data.split import Overlap, class_counts, overlap, split_rows
 from lora_agnews.data.states import States, StatesOfSome
 from lora_agnews.data.tokens import Tokens, load_tokens
 from lora_agnews.labels import LABELS
@@ -24,7 +25,7 @@ class AGNewsDataModule(L.LightningDataModule):
     """Batches for training, validation (a seeded, stratified share of the training rows) and test.
 
     After `setup`, `train_rows` and `val_rows` index `train`, and `test_rows` all rows of `test`, which is None if there
-    is no test file. `num_rows` selects some of the training rows; the validation rows stay the same.
+    are no test rows. The number `train_rows` selects some of the training rows; the validation rows stay the same.
     """
 
     def __init__(
@@ -33,6 +34,10 @@ class AGNewsDataModule(L.LightningDataModule):
         source: str,
         train_file: str | None,
         test_file: str | None,
+        name: str,
+        revision: str | None,
+        text_column: str | None,
+        label_column: str | None,
         max_length: int,
         val_fraction: float,
         train_rows: int | None,
@@ -42,12 +47,12 @@ class AGNewsDataModule(L.LightningDataModule):
         bucket: int,
         cache_dir: str | None,
         seed: int,
+        devices: int,
     ) -> None:
         super().__init__()
         self.tokenizer, self.max_length = tokenizer, max_length
-        self.files = (source, train_file, test_file)
-        self.val_fraction, self.num_rows, self.seed = val_fraction, train_rows, seed
-        self.split_seed = seed if split_seed is None else split_seed
+        self.source = Source(source, train_file, test_file, name, revision, text_column, label_column)
+        self.split, self.seed, self.devices = (val_fraction, train_rows, split_seed, seed), seed, devices
         self.batch_size, self.eval_batch_size, self.bucket = batch_size, eval_batch_size, bucket
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache()
         self.train: Rows | None = None
@@ -57,12 +62,11 @@ class AGNewsDataModule(L.LightningDataModule):
         """Read, split and tokenise the rows on the first call. Later calls do nothing."""
         if self.train is not None:
             return
-        self.train, self.test = load_rows(*self.files)
+        several = self.devices > 1
+        self.train, self.test = load_rows_once(self.source, self.cache_dir) if several else load_rows(self.source)
         self.fingerprints = fingerprints(self.train, self.test)
         labels = self.train.labels
-        self.train_rows, self.val_rows = stratified_split(labels, self.val_fraction, self.split_seed)
-        if self.num_rows:
-            self.train_rows = stratified_part(labels, self.train_rows, self.num_rows, self.split_seed)
+        self.train_rows, self.val_rows = split_rows(labels, *self.split)
         self.overlap: Overlap = overlap(self.train, self.train_rows, self.val_rows, self.test)
         self.tokens = load_tokens(self.train.texts, self.tokenizer, self.max_length, self.cache_dir)
         self.test_rows = np.arange(len(self.test) if self.test else 0)
@@ -85,14 +89,26 @@ class AGNewsDataModule(L.LightningDataModule):
         assert self.train is not None
         return self.train.texts
 
+    @property
+    def test_texts(self) -> list[str]:
+        """All texts of the test file; none if there is no test file."""
+        return self.test.texts if self.test else []
+
+    @property
+    def train_classes(self) -> list[int]:
+        """Number of training rows of each class."""
+        assert self.train is not None
+        return class_counts(self.train.labels, self.train_rows)
+
     def describe(self) -> dict[str, Any]:
-        """Return the rows per split, their origin, the number of duplicate texts, and hashes of both files."""
+        """Return rows per split and training rows per class, their origin, the duplicate texts, and hashes of files."""
         assert self.train is not None
         return {
             "source": self.train.origin if self.test is None else f"{self.train.origin}, {self.test.origin}",
             "train": len(self.train_rows),
             "val": len(self.val_rows),
             "test": len(self.test_rows),
+            "train_classes": self.train_classes,
             "duplicates": asdict(self.overlap),
             "fingerprints": self.fingerprints,
         }
@@ -109,8 +125,7 @@ class AGNewsDataModule(L.LightningDataModule):
         """Return the weights of the classes; for "balanced", rows / (classes * rows of the class)."""
         if not isinstance(wanted, str):
             return wanted
-        counts = np.bincount(np.asarray(self.labels)[self.train_rows], minlength=len(LABELS))
-        return [len(self.train_rows) / (len(LABELS) * int(count)) for count in counts]
+        return [len(self.train_rows) / (len(LABELS) * count) for count in self.train_classes]
 
     def used_tokens(self) -> dict[str, Tokens]:
         """Return the tokens of the training and validation rows together, and of the test rows, if there are any."""
@@ -140,7 +155,7 @@ class AGNewsDataModule(L.LightningDataModule):
         assert self.test is not None
         lengths = self.test_tokens.lengths[self.test_rows]
         batches = evaluation_batches(lengths, self.eval_batch_size, self._rank_and_devices())
-        return self._loader("test", self.test_rows, batches)
+        return self._loader("test", self.test_rows, batches, numbered=True)
 
     def _batches_consumed(self) -> int:
         return 0 if self.trainer is None else self.trainer.fit_loop.epoch_loop.batch_progress.total.ready

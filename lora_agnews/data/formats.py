@@ -52,7 +52,7 @@ def read_columns(path: Path, columns: tuple[str, ...], formats: tuple[str, ...])
                 yield from ((text,) for text in decode_lines(stream, str(path)))
         elif kind in PICKLES:
             table = read_pickled(path)
-            _check_columns(columns, table.column_names, path)
+            check_columns(columns, table.column_names, path)
             yield from _in_batches(table.to_batches(), columns)
         else:
             yield from _from_json(path, columns, lines=kind == ".jsonl")
@@ -114,7 +114,9 @@ def _from_csv(path: Path, columns: tuple[str, ...], delimiter: str) -> Iterator[
             f"class,title,description with a class from 1 to 4; it has {len(first)} columns and begins with "
             f"{first[0][:40]!r}{_column_hint(columns)}"
         )
-    _check_columns(columns, names, path)
+    if canonical:
+        raise UserError(f"{path}: AG News' own format has the columns text and label only; leave the other name out")
+    check_columns(columns, names, path)
     where = [names.index(column) for column in columns]
     for number, row in enumerate(rows, 1):
         _check_width(row, names, path, number)
@@ -146,7 +148,7 @@ def _from_json(path: Path, columns: tuple[str, ...], lines: bool) -> Iterator[tu
     for number, record in enumerate(_json_lines(path) if lines else _json_list(path, columns), 1):
         if not isinstance(record, dict):
             raise UserError(f"{path}: row {number} is not an object with {' and '.join(columns)}")
-        _check_columns(columns, list(record), path, number)
+        check_columns(columns, list(record), path, number)
         yield tuple(record[column] for column in columns)
 
 
@@ -176,12 +178,12 @@ def _json_list(path: Path, columns: tuple[str, ...]) -> Iterable[Any]:
 
 def _from_parquet(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
     with parquet.ParquetFile(path) as file:
-        _check_columns(columns, file.schema_arrow.names, path)
-        _check_unpacked(file.metadata, columns, path)
+        check_columns(columns, file.schema_arrow.names, path)
+        check_unpacked(file.metadata, columns, path)
         yield from _in_batches(file.iter_batches(100, columns=list(columns)), columns)
 
 
-def _check_unpacked(about: parquet.FileMetaData, columns: tuple[str, ...], path: Path) -> None:
+def check_unpacked(about: parquet.FileMetaData, columns: tuple[str, ...], path: Path) -> None:
     """Raises: UserError, if a small file would fill the memory: texts are packed to a third, not to a hundredth."""
     for group in map(about.row_group, range(about.num_row_groups)):
         for column in map(group.column, range(group.num_columns)):
@@ -201,7 +203,11 @@ def _check_width(row: list[str], names: list[str], path: Path, number: int) -> N
         raise UserError(f"{path}: row {number} has {len(row)} columns, not {len(names)} ({', '.join(names)})")
 
 
-def _check_columns(columns: tuple[str, ...], names: list[str], path: Path, number: int | None = None) -> None:
+def check_columns(columns: tuple[str, ...], names: list[str], path: Path | str, number: int | None = None) -> None:
+    """Raises: UserError, beginning with `path`, if a column is missing, or there are several of its name.
+
+    `number` is the row, if they vary.
+    """
     missing = [name for name in columns if name not in names]
     if missing:
         row = f" of row {number}" if number else ""
@@ -215,4 +221,6 @@ def _check_columns(columns: tuple[str, ...], names: list[str], path: Path, numbe
 
 
 def _column_hint(columns: tuple[str, ...]) -> str:
-    return "" if "label" in columns else ". Another column: --text-column NAME"
+    if len(columns) == 1:
+        return ". Another column: --text-column NAME"
+    return ". Other columns: data.text_column=NAME, data.label_column=NAME (evaluate: --text-column, --label-column)"

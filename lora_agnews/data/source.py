@@ -2,19 +2,43 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from lora_agnews.data.formats import LINES, PICKLES, TABLES, read_columns
+from lora_agnews.data.dataset import OpenDataset, open_dataset
+from lora_agnews.data.formats import AG_NEWS_COLUMNS, LINES, PICKLES, TABLES, read_columns
 from lora_agnews.errors import UserError
-from lora_agnews.hub import Snapshot, fetch
-from lora_agnews.labels import LABELS
+from lora_agnews.labels import AG_NEWS, LABELS
 
-HUB_NAME = "fancyzhx/ag_news"
+SPELLINGS = ("world", "sports", "business", "scitech")  # of LABELS, without capitals and punctuation
 SAMPLE = Path(str(files("lora_agnews.data") / "sample"))
+MOST_SHOWN = 10  # labels in a message
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which rows a run uses: the keys of `data` that select them, with their meaning in config/sections.py."""
+
+    source: str
+    train_file: str | None = None
+    test_file: str | None = None
+    name: str = AG_NEWS
+    revision: str | None = None
+    text_column: str | None = None
+    label_column: str | None = None
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> "Source":
+        """Select the keys from all values of `data`. Records of earlier versions lack some, which had no effect."""
+        return cls(**{each.name: data[each.name] for each in fields(cls) if each.name in data})
+
+    @property
+    def columns(self) -> tuple[str, str]:
+        """Names of the columns with texts and labels."""
+        return self.text_column or AG_NEWS_COLUMNS[0], self.label_column or AG_NEWS_COLUMNS[1]
 
 
 @dataclass(frozen=True)
@@ -43,29 +67,47 @@ def _fingerprint(rows: Rows) -> str:
     return found.hexdigest()
 
 
-def load_rows(source: str, train_file: str | None, test_file: str | None) -> tuple[Rows, Rows | None]:
-    """Load training and test rows. Raises: UserError, for bad files; RuntimeError, if the hub can't be reached."""
-    if source == "hub":
-        snapshot = fetch(HUB_NAME, "dataset", ["data/*.parquet"])
-        return _from_hub(snapshot, "train"), _from_hub(snapshot, "test")
-    if source == "sample":
-        return _shipped("train.csv.gz"), load_test_rows(source, None)
-    assert train_file is not None
-    return _read_key("data.train_file", train_file), load_test_rows(source, test_file)
+def load_rows(source: Source) -> tuple[Rows, Rows | None]:
+    """Load training and test rows, or None if there are no test rows.
+
+    Raises: UserError, for rows that can't be used; RuntimeError, if the hub is needed and can't be reached.
+    """
+    if source.source == "hub":
+        found = open_dataset(source.name, source.revision)
+        return _from_dataset(found, "train", source.columns), _test_split(found, source.columns)
+    if source.source == "sample":
+        return _shipped("train.csv.gz"), load_test_rows(source)
+    assert source.train_file is not None
+    return _read_key("data.train_file", source.train_file, source.columns), load_test_rows(source)
 
 
-def load_test_rows(source: str, test_file: str | None) -> Rows | None:
-    """Load only the test rows, or None if the run has no test file. Raises: as `load_rows`."""
-    if source == "hub":
-        return _from_hub(fetch(HUB_NAME, "dataset", ["data/test-*.parquet"]), "test")
-    if source == "sample":
+def load_test_rows(source: Source) -> Rows | None:
+    """Load only the test rows, or None if the run has none. Raises: as `load_rows`."""
+    if source.source == "hub":
+        return _test_split(open_dataset(source.name, source.revision), source.columns)
+    if source.source == "sample":
         return _shipped("test.csv.gz")
-    return _read_key("data.test_file", test_file) if test_file else None
+    return _read_key("data.test_file", source.test_file, source.columns) if source.test_file else None
 
 
-def _read_key(key: str, file: str) -> Rows:
+def read_file(path: Path, every_class: bool = True, columns: tuple[str, str] = AG_NEWS_COLUMNS) -> Rows:
+    """Read labelled rows: AG News CSV (class 1 to 4, title, description, no header), or columns of texts and labels.
+
+    In a column, labels are 0 to 3 or the names World, Sports, Business, Sci/Tech.
+    Raises: UserError, naming the file and the row (counted from 1, without the header).
+    """
+    return _validated(read_columns(path, columns, TABLES), str(path), every_class)
+
+
+def read_texts(path: Path, column: str = "text") -> Iterator[str]:
+    """Yield the texts to classify one by one, empty ones included. Raises: UserError, as `read_file`."""
+    for number, (text,) in enumerate(read_columns(path, (column,), (*TABLES, *LINES, *PICKLES)), 1):
+        yield text if isinstance(text, str) and not text.strip() else _text(text, str(path), number)
+
+
+def _read_key(key: str, file: str, columns: tuple[str, str]) -> Rows:
     try:
-        return read_file(Path(file).expanduser())
+        return read_file(Path(file).expanduser(), columns=columns)
     except UserError as error:  # it begins with the path
         raise UserError(f"{key}={error}") from error
 
@@ -74,55 +116,61 @@ def _shipped(name: str) -> Rows:
     return replace(read_file(SAMPLE / name), origin=f"shipped:{name}")
 
 
-def _from_hub(snapshot: Snapshot, split: str) -> Rows:
-    found = sorted(snapshot.folder.glob(f"data/{split}-*.parquet"))
-    if not found:
-        raise UserError(f"{HUB_NAME}@{snapshot.commit} has no data/{split}-*.parquet")
-    parts = [read_file(path) for path in found]
-    texts, labels = [t for part in parts for t in part.texts], [y for part in parts for y in part.labels]
-    return Rows(texts, labels, f"hub:{HUB_NAME}@{snapshot.commit[:12]}")
+def _from_dataset(found: OpenDataset, split: str, columns: tuple[str, str]) -> Rows:
+    texts, labels = found.columns(split, columns)
+    rows = _validated(zip(texts, labels, strict=True), f"data.name={found.name}, split {split}", all_labels=labels)
+    return replace(rows, origin=found.origin)
 
 
-def read_file(path: Path, every_class: bool = True) -> Rows:
-    """Read labelled rows: AG News CSV (class 1 to 4, title, description, no header), or columns `text` and `label`.
+def _test_split(found: OpenDataset, columns: tuple[str, str]) -> Rows | None:
+    return _from_dataset(found, "test", columns) if "test" in found.splits else None
 
-    In a column `label`, labels are 0 to 3 or the names World, Sports, Business, Sci/Tech.
-    Raises: UserError, naming the file and the row (counted from 1, without the header).
-    """
+
+def _validated(
+    pairs: Iterable[tuple[Any, Any]], where: str, every_class: bool = True, all_labels: Collection[Any] = ()
+) -> Rows:
+    """Check texts and labels. `where` begins each message and becomes the origin; one names some of `all_labels`."""
     texts, labels = [], []
-    for number, (text, label) in enumerate(read_columns(path, ("text", "label"), TABLES), 1):
-        texts.append(_text(text, path, number))
-        labels.append(_label(label, path, number))
+    for number, (text, label) in enumerate(pairs, 1):
+        texts.append(_text(text, where, number))
+        value = _label(label)
+        if type(value) is not int or value not in range(len(LABELS)):
+            found = sorted({repr(each) for each in all_labels})
+            others = f"; the labels there are {', '.join(found[:MOST_SHOWN])}" if found else ""
+            others += ", ..." if len(found) > MOST_SHOWN else ""
+            allowed = f"0, 1, 2, 3 or one of {', '.join(LABELS)}"
+            raise UserError(f"{where}: row {number}: label {value!r} is not {allowed}{others}")
+        labels.append(value)
     if not texts:
-        raise UserError(f"{path}: no rows")
+        raise UserError(f"{where}: no rows")
     missing = [name for i, name in enumerate(LABELS) if i not in set(labels)]
     if missing and every_class:
-        raise UserError(f"{path}: no row of class {', '.join(missing)}; all four classes are needed")
-    return Rows(texts, labels, str(path))
+        raise UserError(f"{where}: no row of class {', '.join(missing)}; all four classes are needed")
+    return Rows(texts, labels, where)
 
 
-def read_texts(path: Path, column: str = "text") -> Iterator[str]:
-    """Yield the texts to classify one by one, empty ones included. Raises: UserError, as `read_file`."""
-    for number, (text,) in enumerate(read_columns(path, (column,), (*TABLES, *LINES, *PICKLES)), 1):
-        yield text if isinstance(text, str) and not text.strip() else _text(text, path, number)
-
-
-def _text(text: Any, path: Path, number: int) -> str:
+def _text(text: Any, where: str, number: int) -> str:
     if text is None or (isinstance(text, str) and not text.strip()):
-        raise UserError(f"{path}: row {number}: the text is empty{' (null)' if text is None else ''}")
+        raise UserError(f"{where}: row {number}: the text is empty{' (null)' if text is None else ''}")
     if not isinstance(text, str):
-        raise UserError(f"{path}: row {number}: the text is not a string: {text!r}")
+        raise UserError(f"{where}: row {number}: the text is not a string: {text!r}")
     try:
         text.encode()
     except UnicodeEncodeError as error:  # JSON may contain half of a surrogate pair, which no tokenizer accepts
-        raise UserError(f"{path}: row {number}: the text holds {text[error.start]!a}, which is no character") from error
+        raise UserError(
+            f"{where}: row {number}: the text holds {text[error.start]!a}, which is no character"
+        ) from error
     return text
 
 
-def _label(label: Any, path: Path, number: int) -> int:
-    if isinstance(label, str):
-        name = label.strip()
-        label = LABELS.index(name) if name in LABELS else int(name) if re.fullmatch(r"[0-9]{1,9}", name) else name
-    if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < len(LABELS):
-        raise UserError(f"{path}: row {number}: label {label!r} is not 0, 1, 2, 3 or one of {', '.join(LABELS)}")
-    return label
+def _label(label: Any) -> Any:
+    """Return the number of a class that is given by its name, in any capitals and punctuation, or by digits.
+
+    Anything else is returned as it is.
+    """
+    if not isinstance(label, str):
+        return label
+    name = re.sub(r"[\W_]", "", label).lower()
+    if name in SPELLINGS:
+        return SPELLINGS.index(name)
+    return int(label) if re.fullmatch(r"[0-9]{1,9}", label.strip()) else label

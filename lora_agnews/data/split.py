@@ -19,6 +19,18 @@ class Overlap:
     train_and_test: int
 
 
+def split_rows(
+    labels: list[int], val_fraction: float, train_rows: int | None, split_seed: int | None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sorted indices of the training and the validation rows of a run, as its configuration names them.
+
+    Raises: UserError, as `stratified_split` and `stratified_part`.
+    """
+    drawn_by = seed if split_seed is None else split_seed
+    train, val = stratified_split(labels, val_fraction, drawn_by)
+    return (stratified_part(labels, train, train_rows, drawn_by) if train_rows else train), val
+
+
 def stratified_split(labels: list[int], val_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the sorted indices of training and validation rows. Validation gets `val_fraction` of every class.
 
@@ -60,6 +72,12 @@ def stratified_part(labels: list[int], rows: np.ndarray, number: int, seed: int)
         if number * len(members) < len(rows) / 2:
             raise UserError(f"data.train_rows={number} leaves no row of class {name}; use a larger number")
     return np.sort(shuffled[np.argsort(place, kind="stable")[:number]])
+
+
+def class_counts(labels: list[int], rows: np.ndarray) -> list[int]:
+    """Return the number of the given rows in each class."""
+    counts: list[int] = np.bincount(np.asarray(labels)[rows], minlength=len(LABELS)).tolist()
+    return counts
 
 
 def overlap(train: Rows, train_rows: np.ndarray, val_rows: np.ndarray, test: Rows | None) -> Overlap:

@@ -80,6 +80,8 @@ RUN_FILES = (
     "result.json",
     "metrics.csv",
     "val_predictions.npy",
+    "test_predictions.npy",
+    "calibration.json",
     "train.log",
     "checkpoints",
     "adapter",

@@ -17,9 +17,11 @@ from lora_agnews.config.choices import MatmulPrecision, Precision
 from lora_agnews.config.compose import load_config_file
 from lora_agnews.config.messages import resume_override
 from lora_agnews.config.schema import TrainConfig
+from lora_agnews.config.scripts import TRAIN
 from lora_agnews.data.batches import collate, evaluation_batches
 from lora_agnews.data.tokens import tokenise
 from lora_agnews.errors import FetchError, UserError
+from lora_agnews.inference.calibration import load_temperature
 from lora_agnews.labels import LABELS
 from lora_agnews.model.adapter import load_adapter, read_base
 from lora_agnews.model.architecture import read_architecture_folder
@@ -49,12 +51,14 @@ class Run:
     config: TrainConfig
     result: RunResult
     encoder: Encoder
+    temperature: float | None  # by which logits are divided for calibrated probabilities; None: not calibrated
 
 
-def open_run(run_dir: Path, base: str | None = None) -> Run:
+def open_run(run_dir: Path, base: str | None = None, calibrated: bool = True) -> Run:
     """Read a run directory. `base` is a local copy of the base model, if the run's own source can't be used.
 
-    Raises: UserError, if there is no finished run or no such base; RuntimeError, if the base can't be fetched.
+    With `calibrated` its calibration is read, too, if it has one. Raises: UserError, if there is no finished run or no
+    such base, or as `load_temperature`; RuntimeError, if the base can't be fetched.
     """
     if not (run_dir / RESULT_FILE).is_file():
         raise UserError(f"{run_dir}: not a run directory (no {RESULT_FILE}); give a run directory such as runs/NAME")
@@ -62,7 +66,7 @@ def open_run(run_dir: Path, base: str | None = None) -> Run:
     if not (result.succeeded and (run_dir / "adapter").is_dir()):
         raise UserError(
             f"{run_dir}: its status is {result.status.label}, so it left no adapter (train.log may have the reason); "
-            f"to continue it: python train.py {resume_override(run_dir)}"
+            f"to continue it: {TRAIN} {resume_override(run_dir)}"
         )
     try:
         check_needed(result)
@@ -75,7 +79,8 @@ def open_run(run_dir: Path, base: str | None = None) -> Run:
         raise RuntimeError(f"{run_dir} needs its base model: {error.what}.\n{LOCAL_COPY}") from error
     except UserError as error:
         raise UserError(f"{run_dir} needs its base model: {error}.\n{LOCAL_COPY}") from error
-    return Run(run_dir, load_config_file(run_dir / CONFIG_FILE), result, encoder)
+    temperature = load_temperature(run_dir) if calibrated else None
+    return Run(run_dir, load_config_file(run_dir / CONFIG_FILE), result, encoder, temperature)
 
 
 class Model:
@@ -90,17 +95,21 @@ class Model:
         half: bool = False,
         precision: str = Precision.FP32,
         products: str = MatmulPrecision.HIGHEST,
+        network: nn.Module | None = None,
     ) -> None:
-        """Load the model. It is faster with merged adapters and in half precision; without merging and in the run's own
-        precisions, it computes the same bits as the run. `products` is trainer.matmul_precision; it holds for the
-        process, which may have trained with another one.
+        """Load the model, or take the given `network` instead of that of the run's adapter.
+
+        It is faster with merged adapters and in half precision; without merging and in the run's own precisions, it
+        computes the same bits as the run. `products` is trainer.matmul_precision; it holds for the process, which may
+        have trained with another one.
 
         Raises: UserError, if the base is not that of the run; RuntimeError, if it has no weights.
         """
         self.run, self.device = run, device
         torch.set_float32_matmul_precision(products)
-        with silence_transformers():
-            network: nn.Module = load_adapter(run.folder / "adapter", run.encoder)
+        if network is None:
+            with silence_transformers():
+                network = load_adapter(run.folder / "adapter", run.encoder)
         self.autocast = AUTOCAST_DTYPES.get(Precision(precision))
         if self.autocast:
             cast_frozen_layers(self.autocast, network)
@@ -142,7 +151,7 @@ class Classifier:
         ]
 
     def probabilities(self, texts: list[str], done: Callable[[float], None] = lambda rows: None) -> np.ndarray:
-        """Return the probabilities (texts, 4) float32, in the order of the texts.
+        """Return the probabilities (texts, 4) float32, in the order of the texts, calibrated where a run is.
 
         Those of a text do not depend on the other texts, up to 1e-5 (more in half precision). `done` is called with the
         number of rows that are finished; each of several models counts as a part of a row.
@@ -150,7 +159,8 @@ class Classifier:
         mean = torch.zeros(len(texts), len(LABELS))
         for model in self.models:
             for rows, logits in model.batches(texts):
-                mean[rows] += logits.float().softmax(1).cpu() / len(self.models)
+                scaled = logits.float() / (model.run.temperature or 1.0)
+                mean[rows] += scaled.softmax(1).cpu() / len(self.models)
                 done(len(rows) / len(self.models))
         return mean.numpy()
 

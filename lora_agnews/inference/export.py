@@ -1,12 +1,10 @@
 """Export a finished run as a PEFT adapter, a transformers model or ONNX. Every export is checked before it appears."""
 
 import json
-import logging
 import os
 import shutil
-import warnings
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -16,16 +14,20 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
 from lora_agnews.config.choices import ExportFormat
-from lora_agnews.data.source import load_test_rows
+from lora_agnews.data.source import Source, load_test_rows
 from lora_agnews.errors import UserError
 from lora_agnews.files.atomic import write_atomically
 from lora_agnews.inference.classifier import Model, Run, silence_transformers
 from lora_agnews.inference.model_card import write_card
+from lora_agnews.inference.onnx_file import load_onnx, quantize_onnx, write_onnx
 from lora_agnews.model.adapter import load_with_peft
+from lora_agnews.model.architecture import read_architecture_folder
 from lora_agnews.model.build import load_base
+from lora_agnews.terminal.console import note
 
 MARK = "export.json"  # identifies a folder that this module wrote
 CHECKED_ROWS, MAX_DIFFERENCE = 64, 1e-4
+MIN_LABELS = 61  # of CHECKED_ROWS, that int8 weights must leave as they are: 95%
 PIPELINE = """\
 ```python
 import transformers
@@ -46,14 +48,50 @@ batch = tokenizer(["Oil prices rise"], padding=True, truncation=True, max_length
 """
 
 
-def export(run: Run, kind: str, folder: Path, force: bool) -> float:
-    """Write the folder, complete or not at all. Return the largest difference of its logits from those of the run.
+Logits = Callable[[Tensor, Tensor], Tensor]
 
-    Raises: UserError, if the folder exists and may not be replaced; RuntimeError, if the logits differ by more than
-    1e-4 or a package is missing.
+
+@dataclass(frozen=True)
+class Export:
+    """What a user of the written files needs. `load` gives logits (B, 4) of input_ids and attention_mask (B, T)."""
+
+    load: Callable[[], Logits]
+    usage: str
+    library: str
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How close an export is to its run on CHECKED_ROWS: the largest difference of a logit, and the equal labels."""
+
+    difference: float
+    labels: int
+
+    def __str__(self) -> str:
+        return f"logits within {self.difference:.1e} of the run's on {CHECKED_ROWS} rows, {self.labels} labels equal"
+
+    def check(self, quantized: bool) -> None:
+        """Raises: RuntimeError, if logits differ by more than 1e-4 or, for int8 weights, more than 3 labels differ."""
+        if quantized and self.labels < MIN_LABELS:
+            found = f"{self.labels} of {CHECKED_ROWS}"
+            raise RuntimeError(
+                f"with int8 weights only {found} labels are the run's; nothing is kept. Leave --quantize"
+            )
+        if not quantized and not self.difference <= MAX_DIFFERENCE:
+            raise RuntimeError(f"the export's logits differ from the run's by {self.difference:.1e}; nothing is kept")
+
+
+def export(run: Run, kind: str, folder: Path, force: bool, quantize: bool = False) -> Agreement:
+    """Write the folder, complete or not at all. `quantize` is for ONNX: int8 weights.
+
+    The merged model and ONNX give calibrated probabilities, if the run is calibrated; an adapter can't.
+    Raises: UserError, if the folder exists and may not be replaced; RuntimeError, as `Agreement.check` or if a package
+    is missing.
     """
     folder = folder.resolve()  # what a link points to
     _check_folder(folder, force)
+    if quantize and kind != ExportFormat.ONNX:
+        raise UserError(f"--quantize: is for --format onnx, not for {kind}")
     if kind == ExportFormat.ONNX and not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))):
         raise RuntimeError('--format onnx needs more packages: pip install -e ".[onnx]"')
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
@@ -62,11 +100,18 @@ def export(run: Run, kind: str, folder: Path, force: bool) -> float:
     except OSError as error:
         raise UserError(f"{folder}: can't be written ({error.strerror})") from error
     try:
-        largest = WRITERS[ExportFormat(kind)](run, unfinished)
-        if not largest <= MAX_DIFFERENCE:
-            raise RuntimeError(f"the export's logits differ from the run's by {largest:.1e}; nothing is kept")
+        written = WRITERS[ExportFormat(kind)](run, unfinished)
+        if quantize:
+            quantize_onnx(unfinished)
+        with silence_transformers():
+            logits = written.load()
+        agreement = compare(run, logits, calibrated=kind != ExportFormat.ADAPTER)
+        agreement.check(quantize)
+        facts = _facts(run, kind, agreement if quantize else None)
+        write_card(run, unfinished, written.usage, written.library, facts)
         name, result = run.folder.resolve().name, asdict(run.result)
-        about = {"format": kind, "run": name, "difference": largest, "result": result}
+        about = {"format": kind, "run": name, "difference": agreement.difference, "result": result}
+        about |= {"temperature": run.temperature, "quantized": quantize}
         write_atomically(unfinished / MARK, json.dumps(about, indent=2) + "\n")
         for path in unfinished.iterdir():
             path.chmod((unfinished / MARK).stat().st_mode)  # safetensors allows the owner only
@@ -81,7 +126,20 @@ def export(run: Run, kind: str, folder: Path, force: bool) -> float:
         shutil.rmtree(before, ignore_errors=True)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return largest
+    return agreement
+
+
+def _facts(run: Run, kind: str, quantized: Agreement | None) -> dict[str, str]:
+    """Return what the card says about calibration and int8 weights. An adapter can't be calibrated: there is a note."""
+    facts = {}
+    if run.temperature and kind == ExportFormat.ADAPTER:
+        facts["probabilities"] = f"not calibrated; for the run's own, divide the logits by {run.temperature:.6g}"
+        note(f"the adapter's probabilities are {facts['probabilities']}, or export the merged model")
+    elif run.temperature:
+        facts["probabilities"] = f"calibrated: the last layer is divided by the temperature {run.temperature:.6g}"
+    if quantized:
+        facts["weights"] = f"quantized to int8; {quantized.labels} of {CHECKED_ROWS} labels are the unquantized model's"
+    return facts
 
 
 def _check_folder(folder: Path, force: bool) -> None:
@@ -96,92 +154,70 @@ def _check_folder(folder: Path, force: bool) -> None:
         raise UserError(f"{folder}: holds an export already; to replace it: --force")
 
 
-def _adapter(run: Run, folder: Path) -> float:
-    """Copy RUN_DIR/adapter and compare it as plain PEFT loads it."""
+def _adapter(run: Run, folder: Path) -> Export:
+    """Copy RUN_DIR/adapter, which is loaded as plain PEFT does."""
     shutil.copytree(run.folder / "adapter", folder, dirs_exist_ok=True)
     usage = (folder / "README.md").read_text().partition("\n\n")[2] + "\n"
-    write_card(run, folder, usage, library="peft")
-    with silence_transformers():
-        saved = load_with_peft(folder, load_base(run.encoder))
-    return difference(run, lambda ids, mask: saved(input_ids=ids, attention_mask=mask).logits)
+    return Export(lambda: _as_function(load_with_peft(folder, load_base(run.encoder))), usage, "peft")
 
 
-def _merged(run: Run, folder: Path) -> float:
-    model = Model(run, torch.device("cpu"))
+def _merged(run: Run, folder: Path) -> Export:
+    model = _calibrated_model(run)
     with silence_transformers():
         model.network.save_pretrained(folder)  # type: ignore[operator]
     _save_tokenizer(model, folder)
-    write_card(run, folder, PIPELINE.format(max_length=run.config.data.max_length), library="transformers")
-    with silence_transformers():
-        saved = AutoModelForSequenceClassification.from_pretrained(folder).eval()
-    return difference(run, lambda ids, mask: saved(input_ids=ids, attention_mask=mask).logits)
+    usage = PIPELINE.format(max_length=run.config.data.max_length)
+    load = AutoModelForSequenceClassification.from_pretrained
+    return Export(lambda: _as_function(load(folder).eval()), usage, "transformers")
 
 
-def _onnx(run: Run, folder: Path) -> float:
-    import onnxruntime
-
-    model = Model(run, torch.device("cpu"))
-    path, names = folder / "model.onnx", ("input_ids", "attention_mask")
-    size = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch 2.13's exporter warns about itself; the logits are compared below
-        torch.onnx.export(
-            _Logits(model.network).eval(),
-            tuple(torch.ones(2, 8, dtype=torch.int64) for _ in names),
-            path,
-            input_names=names,
-            output_names=["logits"],
-            dynamic_shapes=(size, size),
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-    model.network.config.save_pretrained(folder)  # type: ignore[union-attr, operator]
+def _onnx(run: Run, folder: Path) -> Export:
+    model = _calibrated_model(run)
+    write_onnx(model.network, folder)
     _save_tokenizer(model, folder)
-    write_card(run, folder, ONNX.format(max_length=run.config.data.max_length), library="onnx")
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-
-    def logits(*batch: Tensor) -> Tensor:
-        (found,) = session.run(["logits"], {name: each.numpy() for name, each in zip(names, batch, strict=True)})
-        return torch.from_numpy(found)
-
-    return difference(run, logits)
+    usage = ONNX.format(max_length=run.config.data.max_length)
+    return Export(lambda: load_onnx(folder), usage, "onnx")
 
 
-WRITERS: dict[ExportFormat, Callable[[Run, Path], float]] = {
+def _as_function(network: nn.Module) -> Logits:
+    return lambda ids, mask: network(input_ids=ids, attention_mask=mask).logits
+
+
+def _calibrated_model(run: Run) -> Model:
+    """Load the merged model, with the temperature in its last layer, so that its softmax is calibrated."""
+    model = Model(run, torch.device("cpu"))
+    if run.temperature:
+        head = read_architecture_folder(run.encoder.name, run.encoder.folder).head
+        with torch.no_grad():
+            for parameter in model.network.get_submodule(head[-1]).parameters():
+                parameter.div_(run.temperature)
+    return model
+
+
+WRITERS: dict[ExportFormat, Callable[[Run, Path], Export]] = {
     ExportFormat.ADAPTER: _adapter,
     ExportFormat.MERGED: _merged,
     ExportFormat.ONNX: _onnx,
 }
 
 
-class _Logits(nn.Module):
-    """A classifier that returns only the logits."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        logits: Tensor = self.network(input_ids=input_ids, attention_mask=attention_mask).logits
-        return logits
-
-
-def difference(run: Run, logits: Callable[[Tensor, Tensor], Tensor]) -> float:
-    """Return the largest difference from the trained model, unmerged, on shipped rows of several lengths."""
-    rows = load_test_rows("sample", None)
+def compare(run: Run, logits: Logits, calibrated: bool) -> Agreement:
+    """Compare logits with those of the trained model, unmerged, on shipped rows of several lengths."""
+    rows = load_test_rows(Source("sample"))
     assert rows is not None
-    trained, found = Model(run, torch.device("cpu"), merged=False), list[Tensor]()
+    trained, largest, equal = Model(run, torch.device("cpu"), merged=False), list[Tensor](), 0
     length = run.config.data.max_length
+    temperature = run.temperature if calibrated and run.temperature else 1.0
     for start, end in pairwise((0, 1, 3, 16, CHECKED_ROWS)):
         texts = rows.texts[start:end]
         batch = trained.tokenizer(texts, padding=True, truncation=True, max_length=length, return_tensors="pt")
         inputs = batch["input_ids"], batch["attention_mask"]
         with torch.inference_mode():
-            expected = trained.network(input_ids=inputs[0], attention_mask=inputs[1]).logits
-            found.append((logits(*inputs) - expected).abs().max())
-    return float(torch.stack(found).max())
+            expected = trained.network(input_ids=inputs[0], attention_mask=inputs[1]).logits / temperature
+            found = logits(*inputs)
+        largest.append((found - expected).abs().max())
+        equal += int((found.argmax(1) == expected.argmax(1)).sum())
+    return Agreement(float(torch.stack(largest).max()), equal)
 
 
 def _save_tokenizer(model: Model, folder: Path) -> None:

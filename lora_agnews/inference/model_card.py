@@ -2,13 +2,13 @@
 
 import html
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from lora_agnews.config.rules import to_override
-from lora_agnews.data.source import HUB_NAME
 from lora_agnews.inference.classifier import Run
 
 CARD = """\
@@ -28,8 +28,8 @@ Made with lora_agnews {version}.
 """
 
 
-def write_card(run: Run, folder: Path, usage: str, library: str) -> None:
-    """Write README.md, with the metadata for a model page on the hub."""
+def write_card(run: Run, folder: Path, usage: str, library: str, more: Mapping[str, str]) -> None:
+    """Write README.md, with the metadata for a model page on the hub. `more` are facts about this export."""
     result, config, base = run.result, run.config, run.config.model.name
     if result.data["model"].startswith("folder:"):
         base = Path(base).name  # a page on the hub should not name folders of this machine
@@ -38,7 +38,7 @@ def write_card(run: Run, folder: Path, usage: str, library: str) -> None:
     if result.data["model"].startswith("hub:"):
         meta["base_model"] = base
     if result.data["source"].startswith("hub:"):
-        meta["datasets"] = [HUB_NAME]
+        meta["datasets"] = [config.data.name]
     trainable, total = result.budget["trainable"], result.budget["total"]
     source = ", ".join(Path(origin).name for origin in result.data["source"].split(", "))
     environment, lora = result.environment, config.model.lora
@@ -48,6 +48,7 @@ def write_card(run: Run, folder: Path, usage: str, library: str) -> None:
         "trained": f"{trainable:,} of {total:,} parameters; the limit is {result.budget['limit']:,}",
         "data": f"{source}: {result.data['train']:,} training rows, seed {result.seed}",
         **{key: f"{value:.4f} ({result.data['test']:,} rows)" for key, value in metrics.items()},
+        **more,
         "training": f"{result.seconds['train']:,.0f} s on {environment['device']} in {environment['precision']}",
         "commit": environment["git_commit"] or "not known",
         "configuration": f"hash {result.config_hash}",

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lora_agnews.config.start_adapter import WEIGHTS, hash_tensors
 from lora_agnews.errors import UserError
 from lora_agnews.labels import LABELS
-from lora_agnews.model.architecture import HeadLayers, read_architecture_folder
+from lora_agnews.model.architecture import read_architecture_folder
 from lora_agnews.model.build import load_base
 from lora_agnews.model.encoder import SHIPPED, Encoder, hash_weights
 from lora_agnews.model.lora import CHANGES_BASE
@@ -184,7 +184,7 @@ def _check_base(made: dict[str, Any], encoder: Encoder, folder: Path) -> None:
         raise UserError(f"{folder}: was trained on other weights than those in {encoder.folder}")
 
 
-def _tensors(model: peft.PeftModel, head: HeadLayers) -> dict[str, Tensor]:
+def _tensors(model: peft.PeftModel, head: tuple[str, ...]) -> dict[str, Tensor]:
     """Collect what a run saves: PEFT's tensors and, for a head with an adapter, the head's own weights."""
     tensors: dict[str, Tensor] = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
     others = ("lora_", ".modules_to_save.", ".original_module.")  # already among PEFT's tensors

@@ -9,6 +9,7 @@ from peft.utils.constants import DUMMY_TARGET_MODULES
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
 
+from lora_agnews.budget import layer_number
 from lora_agnews.config.choices import Precision
 from lora_agnews.errors import UserError
 from lora_agnews.hub import fetch
@@ -22,39 +23,85 @@ AUTOCAST_DTYPES = {Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16
 
 
 def load_tokenizer(encoder: Encoder, max_length: int) -> PreTrainedTokenizerBase:
-    """Load the encoder's tokenizer. Raises: UserError, if the encoder has fewer positions than `max_length`."""
-    config = AutoConfig.from_pretrained(encoder.folder)
-    family = read_architecture_folder(encoder.name, encoder.folder).family
-    positions = config.max_position_embeddings - (config.pad_token_id + 1 if family.positions_after_padding else 0)
-    if max_length > positions:
+    """Load the encoder's tokenizer.
+
+    Raises: UserError, if the encoder has fewer positions than `max_length`, or its tokenizer can't be used.
+    """
+    positions = read_architecture_folder(encoder.name, encoder.folder).positions
+    if positions and max_length > positions:
         raise UserError(
             f"data.max_length={max_length}: {encoder.name} has {positions} positions; use at most {positions}"
         )
-    return AutoTokenizer.from_pretrained(encoder.folder)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(encoder.folder, trust_remote_code=False)
+    except Exception as error:  # whatever a file of the tokenizer leads to in transformers
+        raise UserError(f"model.name={encoder.name}: its tokenizer can't be loaded ({error})") from error
+    if tokenizer.pad_token_id is None or not tokenizer.is_fast:
+        raise UserError(
+            f"model.name={encoder.name}: its tokenizer can't be used; it needs a padding token and a tokenizer.json"
+        )
+    return tokenizer
 
 
 def build_model(encoder: Encoder, lora: LoraSpec, seed: int) -> peft.PeftModel:
     """Build the classifier in float32: pretrained weights, frozen base, adapters. New weights depend only on `seed`.
 
     Its forward takes input_ids and attention_mask (B, T) int64 and returns `.logits` (B, 4) float32.
-    Raises: RuntimeError, if the weights can't be fetched; UserError, as `adapter_ranks`.
+    Raises: RuntimeError, if the weights can't be fetched; UserError, as `adapter_ranks`, `load_base` and
+    `check_padding`.
     """
     torch.manual_seed(seed)
-    return adapt(load_base(encoder), read_architecture_folder(encoder.name, encoder.folder), lora)
+    base, shape = load_base(encoder), read_architecture_folder(encoder.name, encoder.folder)
+    if not shape.family:
+        check_padding(base, encoder.name)
+    return adapt(base, shape, lora)
 
 
 def load_base(encoder: Encoder) -> nn.Module:
-    """Load the pretrained encoder with a new head for the four classes. Raises: RuntimeError, if it has no weights."""
+    """Load the pretrained encoder with a new head for the four classes.
+
+    Raises: RuntimeError, if there are no weights; UserError, if some are missing outside the head.
+    """
     folder = encoder.folder
     if encoder.origin.startswith("hub:"):
-        folder = fetch(encoder.name, "model", WEIGHTS, encoder.revision).folder
+        folder = fetch(encoder.name, WEIGHTS, encoder.revision).folder
     if not list(folder.glob("*.safetensors")):
         raise RuntimeError(f"{encoder.origin}: no *.safetensors weights in {folder}; other formats are not loaded")
-    config = AutoConfig.from_pretrained(encoder.folder)
+    config = AutoConfig.from_pretrained(encoder.folder, trust_remote_code=False)
     config.id2label = dict(enumerate(LABELS))
     config.label2id = {name: label for label, name in enumerate(LABELS)}
-    model: nn.Module = AutoModelForSequenceClassification.from_pretrained(folder, config=config, dtype=torch.float32)
-    return model
+    model, report = AutoModelForSequenceClassification.from_pretrained(
+        folder, config=config, dtype=torch.float32, output_loading_info=True
+    )
+    shape = read_architecture_folder(encoder.name, encoder.folder)
+    head = tuple(f"{layer}." for layer in shape.head)
+    missing = [name for name in report["missing_keys"] if len(shape.parameters.get(name, ())) > 1]
+    missing = sorted(name for name in missing if not name.startswith(head))
+    if missing:
+        raise UserError(f"model.name={encoder.name}: its weights lack {', '.join(missing[:3])}; use a complete copy")
+    loaded: nn.Module = model
+    return loaded
+
+
+@torch.no_grad()
+def check_padding(model: nn.Module, name: str) -> None:
+    """Refuse a model that reads padding on the right, because then a text's logits would depend on its batch.
+
+    Raises: UserError.
+    """
+    pad: Any = model.config.pad_token_id or 0  # type: ignore[union-attr]
+    ids = torch.tensor([[id for id in range(10) if id != pad]])
+    padded = torch.cat([ids, ids])
+    padded[0, 5:] = pad
+    mask = torch.ones_like(padded)
+    mask[0, 5:] = 0
+    try:
+        found = model(input_ids=padded, attention_mask=mask).logits[0]
+        expected = model(input_ids=ids[:, :5]).logits[0]
+    except Exception as error:  # whatever the model's code leads to
+        raise UserError(f"model.name={name}: can't be called with input_ids and attention_mask ({error})") from error
+    if not torch.allclose(found, expected, atol=1e-4):
+        raise UserError(f"model.name={name}: its logits depend on the padding behind a text, so it can't be used")
 
 
 def adapt(model: nn.Module, shape: Architecture, lora: LoraSpec) -> peft.PeftModel:
@@ -98,7 +145,7 @@ def cast_frozen_layers(dtype: torch.dtype, model: nn.Module) -> None:
         return
     for name, module in model.named_modules():
         is_trained = any(parameter.requires_grad for parameter in module.parameters())
-        if isinstance(module, nn.Linear) and ".layer." in name and not is_trained:
+        if isinstance(module, nn.Linear) and layer_number(name) is not None and not is_trained:
             module.to(dtype)
 
 
@@ -107,8 +154,10 @@ def speed_up_encoder(model: nn.Module, shape: Architecture) -> None:
 
     The last layer computes only the first token after its attention, because the head reads no other token. The mask
     is given in the form that attention needs: transformers would look for padding in a mask (B, T), and so wait for
-    the GPU in every step.
+    the GPU in every step. A model of a family that is not in `FAMILIES` stays as it is.
     """
+    if not shape.family:
+        return
     base = model.get_base_model() if isinstance(model, peft.PeftModel) else model
     is_sdpa = base.config._attn_implementation == "sdpa"  # type: ignore[union-attr]
 

@@ -9,7 +9,7 @@ from lora_agnews.errors import UserError
 from lora_agnews.hub import fetch
 
 SHIPPED = "tiny"
-SMALL_FILES = ["config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json"]
+SMALL_FILES = ["config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "spm.model"]
 
 
 @dataclass(frozen=True)
@@ -51,5 +51,5 @@ def find_encoder(name: str, revision: str | None) -> Encoder:
         return Encoder(name, folder, f"folder:{folder.resolve()}")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise UserError(f"model.name={name}: no such folder")
-    snapshot = fetch(name, "model", SMALL_FILES, revision)
+    snapshot = fetch(name, SMALL_FILES, revision)
     return Encoder(name, snapshot.folder, f"hub:{name}@{snapshot.commit[:12]}", snapshot.commit)

@@ -5,34 +5,33 @@ Arithmetic on names and shapes. build.py builds the model from the same answers 
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass, replace
 from math import prod
 
-from lora_agnews.budget import HARD_LIMIT, Budget
+from lora_agnews.budget import HARD_LIMIT, Budget, layer_number
 from lora_agnews.config.choices import Head
 from lora_agnews.config.rules import to_override
-from lora_agnews.config.schema import ModelConfig
+from lora_agnews.config.sections import ModelConfig
 from lora_agnews.config.validators import ALL_LINEAR
 from lora_agnews.errors import UserError
-from lora_agnews.model.architecture import Architecture, ParameterShapes
+from lora_agnews.model.architecture import FAMILIES, Architecture, ParameterShapes
 
 CHANGES_BASE = ("pissa", "olora")  # these take the initial adapter weights out of the frozen weights
 
 
 @dataclass(frozen=True)
 class HeadRule:
-    """What a value of `model.head` means for the two layers of the head; architecture.py knows their names."""
+    """What a value of `model.head` means for the head's dense layer and its last one, which is always trained."""
 
-    trained: tuple[str, ...]  # layers whose own weights are trained
+    trains_dense: bool  # whether the dense layer's own weights are trained
     adapts_targets: bool  # whether target_modules may put an adapter on the head
     adapts_dense: bool  # whether the dense layer gets an adapter in any case
 
 
 HEADS = {
-    Head.FULL: HeadRule(trained=("dense", "out"), adapts_targets=True, adapts_dense=False),
-    Head.LORA: HeadRule(trained=("out",), adapts_targets=True, adapts_dense=True),
-    Head.OUT_PROJ: HeadRule(trained=("out",), adapts_targets=False, adapts_dense=False),
+    Head.FULL: HeadRule(trains_dense=True, adapts_targets=True, adapts_dense=False),
+    Head.LORA: HeadRule(trains_dense=False, adapts_targets=True, adapts_dense=True),
+    Head.OUT_PROJ: HeadRule(trains_dense=False, adapts_targets=False, adapts_dense=False),
 }
 
 
@@ -73,16 +72,16 @@ def adapter_ranks(architecture: Architecture, lora: LoraSpec) -> dict[str, int]:
     found: set[str] = set()
     numbers = _layer_numbers(architecture, lora.layers)
     for name in architecture.linears:
-        number = re.search(r"\.layer\.(\d+)\.", name)
+        number = layer_number(name)
         target = max((target for target in ranks if _matches(target, name)), key=len, default="")
-        if number and int(number[1]) not in numbers:
+        if number is not None and number not in numbers:
             continue
         found.add(target)
         if name in head and not rule.adapts_targets:
             continue
         if target:
             chosen[name] = ranks[target]
-        elif name == head.dense and rule.adapts_dense:
+        elif name in head[:-1] and rule.adapts_dense:
             chosen[name] = lora.r
     for target in ranks if lora.target_modules != ALL_LINEAR else ():
         if target not in found:
@@ -95,17 +94,23 @@ def adapter_ranks(architecture: Architecture, lora: LoraSpec) -> dict[str, int]:
 def prefix_end(architecture: Architecture, lora: LoraSpec) -> int:
     """Return the number of the lowest encoder layer that trains something, or of layers if none does.
 
-    Raises: UserError, if layer 0 or the embeddings train something, because then there is no prefix.
+    Raises: UserError, if layer 0 or what is below it trains something, because then there is no prefix, and for a
+    family whose layers can't be left out.
     """
+    if not architecture.family:
+        raise UserError(
+            f"model.prefix=cached: not for {architecture.kind} models, only for {', '.join(FAMILIES)}; "
+            "use model.prefix=live"
+        )
     if lora.bias == "all":
         raise UserError("model.prefix=cached: model.lora.bias=all trains biases in all layers; use none or lora_only")
-    numbers = (re.search(r"\.layer\.(\d+)\.", name) for name in trained_parameters(architecture, lora))
-    lowest = min((int(number[1]) for number in numbers if number), default=architecture.num_layers)
+    numbers = (layer_number(name) for name in adapter_ranks(architecture, lora) if name not in architecture.head)
+    lowest = min((number or 0 for number in numbers), default=architecture.num_layers)
     if lowest == 0:
         upper = max(1, architecture.num_layers // 3)
         raise UserError(
-            f"model.prefix=cached needs layers below the lowest adapter, but layer 0 has one with "
-            f"model.lora.layers={to_override(lora.layers)}; use for example model.lora.layers=-{upper}:"
+            f"model.prefix=cached needs layers below the lowest adapter, but one is in layer 0 or below it "
+            f"(model.lora.layers={to_override(lora.layers)}); use for example model.lora.layers=-{upper}:"
         )
     return lowest
 
@@ -122,7 +127,7 @@ def targets_without_adapter(architecture: Architecture, lora: LoraSpec) -> list[
 def trained_parameters(architecture: Architecture, lora: LoraSpec) -> ParameterShapes:
     """Return PEFT's name and the shape of every trained parameter. Raises: UserError, as `adapter_ranks`."""
     ranks = adapter_ranks(architecture, lora)
-    trained_layers = {getattr(architecture.head, role) for role in lora.head_rule.trained}
+    trained_layers = architecture.head if lora.head_rule.trains_dense else architecture.head[-1:]
     found: ParameterShapes = {}
     for name, size in architecture.parameters.items():
         layer, _, kind = name.rpartition(".")
@@ -164,9 +169,11 @@ def largest_ranks(architecture: Architecture, lora: LoraSpec, limit: int) -> dic
 
     The target modules of `lora` come first, then common ones.
     """
-    query, key, value, _ = (name.split(".")[-1] for name in architecture.family.attention)
+    attention = architecture.family.attention[:3] if architecture.family else ()
+    query_key_value = [name.split(".")[-1] for name in attention]
+    common = [query_key_value[::2], query_key_value] if attention else []
     found: dict[str, dict[str, int | None]] = {}
-    for targets in (lora.target_modules, [query, value], [query, key, value], ALL_LINEAR):
+    for targets in (lora.target_modules, *common, ALL_LINEAR):
         specs = {head: replace(lora, target_modules=targets, head=head, init="default") for head in HEADS}
         found[to_override(targets)] = {
             str(head): predict_budget(architecture, spec, limit).max_r for head, spec in specs.items()
@@ -179,7 +186,7 @@ def _target_ranks(architecture: Architecture, lora: LoraSpec) -> dict[str, int]:
     if isinstance(lora.target_modules, dict):
         return lora.target_modules
     if lora.target_modules == ALL_LINEAR:
-        return {name: lora.r for name in architecture.linears if name not in architecture.head}
+        return {name: lora.r for name in architecture.linears if layer_number(name) is not None}
     return dict.fromkeys(lora.target_modules, lora.r)
 
 

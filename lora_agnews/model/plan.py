@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from lora_agnews.budget import Budget
-from lora_agnews.config.choices import Prefix
+from lora_agnews.config.choices import Head, Prefix
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import UserError
 from lora_agnews.model.architecture import Architecture, read_architecture
@@ -37,8 +37,12 @@ def ranks(config: TrainConfig) -> dict[str, dict[str, int | None]]:
 
 def notes(config: TrainConfig) -> list[str]:
     """List notes on choices that have no effect."""
-    names = ", ".join(targets_without_adapter(*_subject(config)))
-    return [f"model.head=out_proj: no adapter on {names}"] if names else []
+    architecture, lora = _subject(config)
+    names = ", ".join(targets_without_adapter(architecture, lora))
+    found = [f"model.head=out_proj: no adapter on {names}"] if names else []
+    if len(architecture.head) == 1 and config.model.head != Head.OUT_PROJ:
+        found.append(f"model.head={config.model.head}: the head has only one layer, which is trained")
+    return found
 
 
 def plan(configs: Iterable[TrainConfig]) -> list[Budget | Exception]:

@@ -36,7 +36,9 @@ def keep_layers(model: nn.Module, shape: Architecture, first: int, end: int) -> 
     Without embeddings, the model is called with `inputs_embeds`: the hidden states (B, T, H) before layer `first`.
     """
     base = model.get_base_model() if isinstance(model, peft.PeftModel) else model
-    encoder, family = base.get_submodule(shape.family.model), shape.family
+    family = shape.family
+    assert family, "prefix_end refuses other families"
+    encoder = base.get_submodule(family.model)
     layers = base.get_submodule(f"{family.model}.{family.layers}")
     assert isinstance(layers, nn.ModuleList)
     for number in range(shape.num_layers):
@@ -44,6 +46,8 @@ def keep_layers(model: nn.Module, shape: Architecture, first: int, end: int) -> 
             layers[number] = PassThrough(family.layers_return_tuples)
     if first:
         encoder.embeddings = PassThrough(as_tuple=False)
+        if hasattr(encoder, "embeddings_project"):  # of a small ELECTRA
+            encoder.embeddings_project = PassThrough(as_tuple=False)
 
 
 class PartOfEncoder:
@@ -62,6 +66,7 @@ class PartOfEncoder:
             cast_frozen_layers(dtype, base)
         speed_up_encoder(base, shape)
         self.autocast = torch.autocast(device.type, dtype) if dtype else nullcontext()
+        assert shape.family
         self.device, self.encoder = device, base.get_submodule(shape.family.model).to(device)
 
     def __call__(self, batch: dict[str, Tensor]) -> Tensor:

@@ -24,6 +24,15 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Calibrated:
+    """The loss and the calibration error after the logits are divided by the temperature."""
+
+    temperature: float
+    loss: float
+    calibration_error: Estimate
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """How a model does on labelled rows. `metrics` have the names and digits of result.json."""
 
@@ -36,6 +45,7 @@ class Evaluation:
     classes: dict[str, dict[str, Estimate]]  # class -> precision, recall, f1
     counts: list[list[int]]  # rows: true classes
     shares: list[list[Estimate]]  # of the true class
+    calibrated: Calibrated | None  # if the run has a temperature; all else is without it
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for --json, with the names of the interval methods."""

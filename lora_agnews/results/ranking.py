@@ -16,7 +16,7 @@ from lora_agnews.files.locks import is_locked
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.results.paired import paired_difference, predictions_by_seed
 from lora_agnews.results.record import RESULT_FILE, RunResult, Status
-from lora_agnews.results.row import TEST, Row, Run
+from lora_agnews.results.row import TEST, Row, Run, best_row
 
 NOT_COMPARED = ("seed", "data.cache_dir", "logger.", "budget.", "resume")  # keys that do not distinguish configurations
 SORT_KEYS = (MONITOR.key, TEST, "parameters", "seconds")
@@ -86,9 +86,9 @@ def _mark_ties(counted: Sequence[Row]) -> None:
     If both have runs of the same seed with predictions of the same rows, the standard error is that of the paired
     difference over these runs. Otherwise it is that of the best row's mean.
     """
-    best = min(counted, key=lambda row: MONITOR.cost(row.mean()), default=None)
-    if best is None:
+    if not counted:
         return
+    best = best_row(counted)
     by_predictions = MONITOR.key == "val/accuracy"  # other metrics are not a mean over rows
     known = predictions_by_seed(best.counted) if by_predictions else {}
     for row in (row for row in counted if row is not best):

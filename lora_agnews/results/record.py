@@ -15,6 +15,7 @@ import yaml
 from lora_agnews.config.compose import load_config_file
 from lora_agnews.config.identity import config_hash
 from lora_agnews.config.schema import TrainConfig
+from lora_agnews.config.scripts import FROM_WHEEL
 from lora_agnews.errors import UserError
 from lora_agnews.files.atomic import write_atomically
 from lora_agnews.results.record_check import check_record
@@ -170,6 +171,8 @@ def _processor() -> str:
 
 
 def _git(*arguments: str) -> str | None:
+    if FROM_WHEEL:  # a repository around the environment is not this project's
+        return None
     try:
         done = subprocess.run(
             ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5, check=True

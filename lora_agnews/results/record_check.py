@@ -14,13 +14,19 @@ from lora_agnews.results.monitor import MONITOR
 INNER_TYPES: dict[str, Any] = {  # keys inside the sections of a record, of those that are read
     **dict.fromkeys(("budget.trainable", "budget.total", "budget.limit"), int),
     **dict.fromkeys(("data.train", "data.val", "data.test"), int),
+    "data.train_classes": list[int],
     **dict.fromkeys(("data.model", "data.source", "environment.device", "environment.precision"), str),
     "environment.versions": dict[str, str | None],
     **{f"config.{key}": spec.type for key, spec, _ in config_keys(TrainConfig) if key != "resume"},
 }
 NEEDED = ("config.trainer.max_epochs", "config.logger.wandb", "config.logger.project")
 NEEDED_TO_RANK = (f"metrics.{MONITOR.key}", "seconds.total")  # of a run that has succeeded
-NEEDED_TO_LOAD = ("seconds.train", "data.test", *(key for key in INNER_TYPES if not key.startswith("config.")))
+NOT_IN_0_1 = ("data.train_classes",)
+NEEDED_TO_LOAD = (
+    "seconds.train",
+    "data.test",
+    *(key for key in INNER_TYPES if not key.startswith("config.") and key not in NOT_IN_0_1),
+)
 
 
 def check_record(result: Any) -> None:

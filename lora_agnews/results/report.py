@@ -4,6 +4,7 @@ import base64
 import re
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import date
 from functools import cache
 from importlib.resources import files
@@ -14,15 +15,18 @@ from typing import Any
 from lora_agnews.config.compose import compose_config
 from lora_agnews.config.messages import quote
 from lora_agnews.config.rules import config_keys, to_override
+from lora_agnews.config.scripts import TRAIN
+from lora_agnews.errors import UserError
 from lora_agnews.files.atomic import write_atomically
 from lora_agnews.labels import LABELS
 from lora_agnews.results import plots
+from lora_agnews.results.comparison import EXPLANATION, compare
 from lora_agnews.results.cost import cost_of
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.results.plots import escape, to_html
 from lora_agnews.results.ranking import tie_rule
 from lora_agnews.results.record import RunResult
-from lora_agnews.results.row import Row
+from lora_agnews.results.row import Row, best_row
 
 MAX_KEY_COLUMNS = 4  # with more keys that vary, all of them share one column of the leaderboard
 MOST_CURVES = 10  # configurations in the learning curves, the best ones
@@ -60,6 +64,7 @@ def write_report(rows: Sequence[Row], path: Path, title: str) -> None:
                 "single runs."
             )
             parts.append(_section("Effect of each value", _effects(counted), note))
+        parts += _beside_best(counted)
         shown = min(len(counted), MOST_CURVES)
         note = "Every run." if shown == len(counted) else f"Every run of the best {shown} configurations."
         best = counted[:MOST_CURVES]
@@ -90,7 +95,7 @@ def command_of(result: RunResult) -> str:
         if found != value and key not in ("resume", "logger.group"):
             plain = not isinstance(found, str) or re.fullmatch(r"[\w./-]+", found)
             words.append(shlex.quote(f"{key}={to_override(found) if plain else quote(found)}"))
-    return " ".join(["python train.py", *words])
+    return " ".join([TRAIN, *words])
 
 
 @cache
@@ -129,6 +134,28 @@ def _leaderboard(rows: Sequence[Row]) -> str:
         line += "".join(f"<td>{cell}</td>" for cell in cells)
         body.append(f"<tr>{line}</tr>" if row.n else f'<tr class="uncounted">{line}</tr>')
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+
+
+def _beside_best(counted: Sequence[Row]) -> list[str]:
+    """Return the section of paired comparisons; nothing, if no row has predictions of the same rows as the best one."""
+    best, compared = best_row(counted), []
+    for row in counted:
+        with suppress(UserError):
+            compared += [compare(row, best)] if row is not best else []
+    left_out = len(counted) - 1 - len(compared)
+    if not compared:
+        return []
+    lines = [
+        f'<tr><td class="name">{escape(each.row.name)}</td><td>{split}</td><td>{found}</td>'
+        f"<td>{found.p_by_seed}</td></tr>"
+        for each in compared
+        for split, found in each.by_split.items()
+    ]
+    head = "".join(f"<th>{name}</th>" for name in ("rows", "difference (95%)", "p by seed"))
+    table = f'<table><thead><tr><th class="name">configuration</th>{head}</tr></thead><tbody>{"".join(lines)}</tbody>'
+    note = f"{EXPLANATION[0].upper()}{EXPLANATION[1:]}."
+    note += f" {left_out} configurations have no predictions of the same rows." if left_out else ""
+    return [_section("Beside the best configuration", f'<div class="wide">{table}</table></div>', escape(note))]
 
 
 def _scrolling(figure: str, axes: int) -> str:

@@ -110,5 +110,10 @@ class Row:
         return found | {"tied_with_best": self.tied, "cost": self.cost, "runs": runs}
 
 
+def best_row(counted: Sequence[Row]) -> Row:
+    """Return the row with the best mean validation, of at least one row that has a counted run."""
+    return min(counted, key=lambda row: MONITOR.cost(row.mean()))
+
+
 def _mean(values: Sequence[float]) -> float:
     return statistics.mean(values) if values else math.nan

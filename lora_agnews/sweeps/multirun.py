@@ -8,6 +8,7 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
 
 from lora_agnews.config.choices import SweepTest
 from lora_agnews.config.hydra_job import directories
@@ -29,12 +30,22 @@ def run_in_multirun(config: TrainConfig, run_dir: Path, sweep_dir: Path) -> floa
     Raises: KeyboardInterrupt, after the runs so far have been ranked: Hydra then does not call `on_multirun_end`.
     """
     try:
-        return run_point(config, run_dir, sweep_dir.name).metrics.get(MONITOR.key)
+        place = SweepProgress(sweep_dir, _number_of_points(sweep_dir)).place()
+        return run_point(config, run_dir, sweep_dir.name, place).metrics.get(MONITOR.key)
     except RunLocked:
         return None
     except KeyboardInterrupt:
         conclude(sweep_dir)
         raise
+
+
+def _number_of_points(sweep_dir: Path) -> int | None:
+    """Return the number of points in the file that Hydra writes before the first job, None if it is not known."""
+    try:
+        overrides = OmegaConf.load(sweep_dir / "multirun.yaml").hydra.overrides.task
+    except (OSError, OmegaConfBaseException):
+        return None
+    return varying_keys(list(overrides))[1]
 
 
 class MultirunCallback(Callback):
@@ -52,6 +63,8 @@ class MultirunCallback(Callback):
 
     def _start(self, config: DictConfig) -> None:
         folder = Path(config.hydra.sweep.dir).expanduser()
+        if config.hydra.runtime.choices["hydra/launcher"] != "basic":
+            folder = folder.absolute()  # a job on a cluster may start in another working directory
         keys, number = varying_keys(config.hydra.overrides.task)
         check_rows(folder)
         self.progress = SweepProgress(folder, number)

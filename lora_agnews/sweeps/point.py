@@ -2,8 +2,8 @@
 
 import gc
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lora_agnews.config.choices import SweepTest
 from lora_agnews.config.compose import check_run_of_sweep
@@ -11,11 +11,9 @@ from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import RunLocked, UserError
 from lora_agnews.results.record import RunResult, Status
 from lora_agnews.terminal import console
+from lora_agnews.training.in_sweep import InSweep
 from lora_agnews.training.reuse import check_configuration
 from lora_agnews.training.run import run
-
-if TYPE_CHECKING:
-    from lora_agnews.training.callbacks import ShouldPrune
 
 
 def is_done(result: RunResult | None) -> bool:
@@ -23,7 +21,7 @@ def is_done(result: RunResult | None) -> bool:
     return result is not None and (result.succeeded or result.status == Status.OVER_BUDGET)
 
 
-def run_point(config: TrainConfig, run_dir: Path, group: str, should_prune: "ShouldPrune | None" = None) -> RunResult:
+def run_point(config: TrainConfig, run_dir: Path, group: str, in_sweep: InSweep) -> RunResult:
     """Do what is left to do of a point, in the W&B group of its sweep. Every failure is recorded, not raised.
 
     A run whose record is damaged is left as it is. The test rows stay closed until the sweep is concluded, unless all
@@ -44,7 +42,7 @@ def run_point(config: TrainConfig, run_dir: Path, group: str, should_prune: "Sho
     try:
         check_run_of_sweep(config)
         with console.quiet_output():
-            return run(config, run_dir, should_prune, is_tested=config.test == SweepTest.ALL)
+            return run(config, run_dir, replace(in_sweep, is_tested=config.test == SweepTest.ALL))
     except RunLocked:
         raise
     except UserError as error:

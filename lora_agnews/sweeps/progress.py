@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lora_agnews.config.choices import SweepTest
 from lora_agnews.config.schema import TrainConfig
@@ -17,9 +17,7 @@ from lora_agnews.results.row import Row, Run
 from lora_agnews.sweeps.point import is_done, run_point
 from lora_agnews.sweeps.testing import open_test_rows, runs_to_test
 from lora_agnews.terminal import console, tables
-
-if TYPE_CHECKING:
-    from lora_agnews.training.callbacks import ShouldPrune
+from lora_agnews.training.in_sweep import InSweep, ShouldPrune
 
 LEADERBOARD, CONCLUDE_FILE = "leaderboard.csv", ".conclude"
 
@@ -34,17 +32,22 @@ class SweepProgress:
     started: list[str] = field(default_factory=list)  # names of the runs that this process has started or skipped
     skipped: set[str] = field(default_factory=set)  # those of them that were done before
 
-    def run(self, config: TrainConfig, run_dir: Path, should_prune: "ShouldPrune | None" = None) -> RunResult:
+    def run(self, config: TrainConfig, run_dir: Path, should_prune: ShouldPrune | None = None) -> RunResult:
         """Run a point between `start` and `finish`. Raises: KeyboardInterrupt; RunLocked."""
         self.start(run_dir)
         try:
-            result = run_point(config, run_dir, self.folder.name, should_prune)
+            result = run_point(config, run_dir, self.folder.name, self.place(should_prune))
         except RunLocked:
             self.started.pop()
             console.print_line(f"{run_dir.name}: another process is working on it")
             raise
         self.finish(run_dir)
         return result
+
+    def place(self, should_prune: ShouldPrune | None = None) -> InSweep:
+        """Describe the place of the next run. Until a run has finished, it estimates the duration of all."""
+        is_first = not any(result.succeeded for _, result in self._runs())
+        return InSweep(should_prune, runs=self.total or 1 if is_first else 1, workers=self.workers)
 
     def start(self, run_dir: Path) -> None:
         """Count a run, and show its name on a terminal until it is finished."""

@@ -2,5 +2,6 @@
 
 Inputs: budgets, records, rankings, messages. Outputs: lines, progress bars and tables on standard output and error.
 
-Reading order: console.py (lines, notes, errors and exit statuses, progress bars), tables.py (tables).
+Reading order: console.py (lines, notes, errors and exit statuses, progress bars), tables.py,
+evaluation_table.py and paired_table.py (tables).
 """

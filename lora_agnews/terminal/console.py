@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TypeVar
@@ -21,13 +22,20 @@ from rich.text import Text
 from lora_agnews.errors import UserError
 
 T = TypeVar("T")
-out = Console(markup=False)  # texts may contain brackets
-err = Console(stderr=True, soft_wrap=True, markup=False)
+# A command that a notebook starts with `!` has a terminal on which the cursor can't move up, as progress bars need it.
+INTERACTIVE = False if "JPY_PARENT_PID" in os.environ else None  # None: rich looks at the terminal
+out = Console(markup=False, force_interactive=INTERACTIVE)  # texts may contain brackets
+err = Console(stderr=True, soft_wrap=True, markup=False, force_interactive=INTERACTIVE)
+
+
+def shows_bars() -> bool:
+    """Whether bars can be shown: on a terminal, or in a notebook that has ipywidgets, which rich needs there."""
+    return err.is_interactive or (err.is_jupyter and find_spec("ipywidgets") is not None)
 
 
 def print_line(line: str | Text, style: str = "") -> None:
     """Print one line. It is never wrapped, so that paths and commands can be copied."""
-    if out.is_terminal:
+    if out.is_interactive:
         out.control(Control((ControlType.ERASE_IN_LINE, 2)))  # what `print_temporarily` left
     out.print(Text(line, style=style) if isinstance(line, str) else line, soft_wrap=True)
 
@@ -51,7 +59,7 @@ def print_data(text: str) -> None:
 
 def print_temporarily(line: str) -> None:
     """Show a line on a terminal until something else is printed. Without a terminal, print nothing."""
-    if out.is_terminal:
+    if out.is_interactive:
         out.print(Text(line, style="dim"), end="\r", no_wrap=True, overflow="crop")
 
 
@@ -78,14 +86,14 @@ def print_exception() -> None:
 
 def track_steps(steps: Sequence[T], name: str) -> Iterable[T]:
     """Iterate over steps under a progress bar that disappears when they are done."""
-    return track(steps, name, console=err, transient=True, disable=not err.is_terminal)
+    return track(steps, name, console=err, transient=True, disable=not shows_bars())
 
 
 @contextmanager
 def progress_bar(name: str, total: int | None) -> Iterator[Callable[[float], None]]:
     """Show a progress bar of rows that disappears when the block ends. Yields the function that advances it."""
     columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+    with Progress(*columns, console=err, transient=True, disable=not shows_bars()) as bar:
         task = bar.add_task(name, total=total)
         yield lambda rows: bar.advance(task, rows)
 

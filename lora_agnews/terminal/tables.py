@@ -1,4 +1,4 @@
-"""The tables that commands show: budgets, plans, leaderboards, results and evaluations."""
+"""The tables that commands show: budgets, plans, leaderboards and results."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +12,7 @@ from rich.text import Text
 from lora_agnews.budget import Budget
 from lora_agnews.config.rules import to_override
 from lora_agnews.config.study import StudyConfig
-from lora_agnews.labels import LABELS
 from lora_agnews.results.cost import cost_of
-from lora_agnews.results.estimates import Estimate, Evaluation
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.results.ranking import short_names, tie_rule
 from lora_agnews.results.record import RunResult, Status
@@ -26,7 +24,7 @@ from lora_agnews.terminal.console import note, print_line, print_table, short_pa
 def show_budget(budget: Budget, name: str) -> None:
     """Show parameters by part, with their shares of the budget and of the model."""
     print_line(f"Trainable parameters of {name}", style="italic")
-    table = _table("part", "parameters", "of the budget", "of the model")
+    table = borderless_table("part", "parameters", "of the budget", "of the model")
     for part, number in [*budget.modules.items(), ("trained", budget.trainable)]:
         shares = (f"{number / budget.limit:.2%}", f"{number / budget.total:.4%}")
         table.add_row(part, f"{number:,}", *shares, style="bold" if part == "trained" else None)
@@ -42,7 +40,7 @@ def show_budget(budget: Budget, name: str) -> None:
 
 def show_layers(budget: Budget) -> None:
     """Show parameters by layer. Neighbouring layers with the same number share a row."""
-    table = _table("layers", "each", "parameters")
+    table = borderless_table("layers", "each", "parameters")
     neighbours: list[list[str]] = []
     for layer, size in budget.layers.items():
         before = neighbours[-1][-1] if neighbours else ""
@@ -59,7 +57,7 @@ def show_layers(budget: Budget) -> None:
 
 def show_ranks(ranks: dict[str, dict[str, int | None]]) -> None:
     """Show the largest r for each set of target modules (rows) and head (columns)."""
-    table = _table("largest r that fits, head:", *next(iter(ranks.values())))
+    table = borderless_table("largest r that fits, head:", *next(iter(ranks.values())))
     for number, (targets, heads) in enumerate(ranks.items()):
         style = "bold" if number == 0 else None
         table.add_row(targets, *("-" if r is None else f"{r:,}" for r in heads.values()), style=style)
@@ -69,7 +67,7 @@ def show_ranks(ranks: dict[str, dict[str, int | None]]) -> None:
 def show_plan(points: Sequence[tuple[dict[str, Any], Budget | Exception]]) -> int:
     """Show a row per point: what varies, its parameters and whether it fits. Return the number of points that fit."""
     keys = short_names(points[0][0]).values()
-    table = _table(*keys, "parameters", "of the budget", "", left=len(keys))
+    table = borderless_table(*keys, "parameters", "of the budget", "", left=len(keys))
     for column in table.columns:
         column.overflow = "fold"
     fitting, reasons = 0, list[str]()
@@ -151,7 +149,7 @@ def ranking_table(
     best seed.
     """
     columns = [MONITOR.label, *(["best"] if best else []), "test accuracy", "seeds", "trained", "cost [s]"]
-    table = _table(*keys, *columns, left=len(keys))
+    table = borderless_table(*keys, *columns, left=len(keys))
     for column in table.columns:
         column.no_wrap = True
     for row, name in zip(rows, names, strict=True):
@@ -165,7 +163,7 @@ def ranking_table(
 
 def show_cache(folder: Path, entries: Sequence[Any]) -> None:
     """Show the entries of a cache (`data.cache.Entry`) and their sizes."""
-    table = _table(f"in {folder}", "MB")
+    table = borderless_table(f"in {folder}", "MB")
     table.columns[0].overflow = "fold"
     for entry in entries:
         table.add_row(f"{entry.what}\n  {entry.path.relative_to(folder)}", f"{entry.size / 1e6:,.1f}")
@@ -209,38 +207,9 @@ def show_result(result: RunResult, run_dir: Path, wandb_lines: dict[str, str]) -
         print_line(Text.assemble((f"{name:<{width}}", "bold"), text))
 
 
-def show_evaluation(found: Evaluation) -> None:
-    """Show metrics, classes and confusion matrix with their 95% intervals."""
-    table = _table("", "value", "95% interval", "")
-    table.columns[-1].justify = "left"
-    for name, each, method in (
-        ("accuracy", found.accuracy, "Wilson"),
-        ("macro-F1", found.macro_f1, "bootstrap"),
-        ("expected calibration error", found.calibration_error, "bootstrap"),
-    ):
-        table.add_row(name, f"{each.value:.4f}", f"{each.low:.4f} to {each.high:.4f}", method)
-    table.add_row("loss", f"{found.metrics['test/loss']:.4f}")
-    print_table(table)
-    table = _table("class", "precision (Wilson)", "recall (Wilson)", "F1 (bootstrap)")
-    for name, scores in found.classes.items():
-        table.add_row(name, *map(_interval, scores.values()))
-    print_table(table)
-    table = _table("true \\ predicted", *LABELS)
-    for name, counts, shares in zip(LABELS, found.counts, found.shares, strict=True):
-        cells = [(f"{number:,}", *_interval(share).split()) for number, share in zip(counts, shares, strict=True)]
-        table.add_row(name, *(f"{number}  {share}\n{' '.join(interval)}" for number, share, *interval in cells))
-    print_table(table)
-
-
-def _table(*columns: str, left: int = 1) -> Table:
+def borderless_table(*columns: str, left: int = 1) -> Table:
     """Build a table without borders. The first `left` columns are aligned left, the others, numbers, right."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number < left else "right")
     return table
-
-
-def _interval(each: Estimate) -> str:
-    if each.value is None or each.low is None or each.high is None:
-        return "-"
-    return f"{each.value:.3f} ({each.low:.3f}-{each.high:.3f})"

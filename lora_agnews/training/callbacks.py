@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -18,8 +18,7 @@ from torch._dynamo.callback import callback_handler
 from lora_agnews.errors import RunPruned, TrainingDiverged
 from lora_agnews.files.atomic import write_atomically
 from lora_agnews.results.monitor import MONITOR
-
-ShouldPrune = Callable[[int, float], bool]  # number of the validation, monitored metric -> whether to stop the run
+from lora_agnews.training.in_sweep import ShouldPrune
 
 PROFILE = "profile.txt"
 

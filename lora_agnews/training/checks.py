@@ -2,7 +2,8 @@
 
 import os
 
-from lora_agnews.config.schema import TrainConfig, TrainerConfig
+from lora_agnews.config.schema import TrainConfig
+from lora_agnews.config.sections import TrainerConfig
 from lora_agnews.errors import UserError
 from lora_agnews.model import plan
 from lora_agnews.results.record import RunResult

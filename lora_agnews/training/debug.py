@@ -30,7 +30,8 @@ def select_rows(data: AGNewsDataModule, config: TrainConfig) -> None:
             _longest(train, lengths, batch), _longest(val, lengths, eval_batch), _longest(test, of_test, eval_batch)
         )
     elif config.debug == Debug.OVERFIT:
-        few = stratified_part(data.labels, train, min(MEMORISED, len(train)), data.split_seed)
+        split_seed = config.seed if config.data.split_seed is None else config.data.split_seed
+        few = stratified_part(data.labels, train, min(MEMORISED, len(train)), split_seed)
         data.use_rows(few, few, _spread(test, eval_batch))
     elif config.debug == Debug.PROFILE:
         steps = config.trainer.max_steps or len(train)

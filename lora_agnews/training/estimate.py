@@ -10,6 +10,7 @@ import torch
 from lora_agnews.config.choices import MatmulPrecision, Precision
 from lora_agnews.terminal import console
 from lora_agnews.training.callbacks import finished_at
+from lora_agnews.training.in_sweep import InSweep
 
 BATCHES, SECONDS = 20, 30.0  # the estimate is made after so many batches or seconds
 SHORT = 5  # seconds below which nothing is said
@@ -23,9 +24,10 @@ BF16_UNITS = ("amx_bf16", "avx512_bf16", "bf16")  # as torch.cpu.get_capabilitie
 
 
 class DurationEstimate(L.Callback):
-    """Says once how long the training will take."""
+    """Says once how long the training will take and, in the first run of a sweep, how long the sweep will."""
 
-    def __init__(self) -> None:
+    def __init__(self, in_sweep: InSweep) -> None:
+        self.in_sweep = in_sweep
         self.width = 0  # of the encoder
         self.batches = -1  # the first one is not timed: memory is allocated, and kernels are chosen
         self.began_at = self.validation_began_at = 0.0
@@ -61,15 +63,22 @@ class DurationEstimate(L.Callback):
         self.began_at += time.perf_counter() - self.validation_began_at
 
     def _say(self, seconds: float, trainer: L.Trainer) -> None:
-        if seconds < SHORT:
+        runs, workers = self.in_sweep.runs, self.in_sweep.workers
+        whole = seconds * runs / workers
+        if whole < SHORT:
             return
         device = trainer.strategy.root_device.type
         text = f"training will take about {console.duration(seconds)} on this {'CPU' if device == 'cpu' else 'device'}"
-        if device != "cpu" or seconds < LONG:
+        if runs > 1:
+            how = "one after another" if workers == 1 else f"with {workers} workers"
+            text += f", and the {runs} runs of the sweep about {console.duration(whole)}, {how}"
+        if device != "cpu" or whole < LONG:
             with console.best_effort():
-                console.print_line(text)
+                (console.print_line if runs == 1 else console.note)(text)
             return
-        remedies = "experiment=laptop, data.train_rows=NUMBER, or a GPU"
+        remedies = "data.train_rows=NUMBER, or a GPU"
+        if not trainer.datamodule.states:  # type: ignore[attr-defined]
+            remedies = f"experiment=laptop, {remedies}"
         highest = torch.get_float32_matmul_precision() == MatmulPrecision.HIGHEST
         if str(trainer.precision) == Precision.FP32 and highest and has_bf16_units() and self.width >= NARROW:
             remedies += f"; with {WIDE_REMEDY if self.width >= WIDE else NARROW_REMEDY}"

@@ -56,7 +56,7 @@ def prepare(config: TrainConfig, encoder: Encoder) -> Parts:
     send_library_messages_to_log()
     L.seed_everything(config.seed, verbose=False)
     tokenizer = load_tokenizer(encoder, config.data.max_length)
-    data = AGNewsDataModule(tokenizer, **asdict(config.data), seed=config.seed)
+    data = AGNewsDataModule(tokenizer, **asdict(config.data), seed=config.seed, devices=config.trainer.devices)
     data.setup()
     architecture, lora = read_architecture_folder(encoder.name, encoder.folder), LoraSpec.of(config.model)
     predicted = predict_budget(architecture, lora, config.budget.max_trainable)
@@ -97,13 +97,15 @@ def fit(parts: Parts, trainer: L.Trainer, checkpoint: Path | None, compile_model
     )
 
 
-def test(parts: Parts, trainer: L.Trainer, run_dir: Path, is_wanted: bool) -> tuple[dict[str, float], list[list[int]]]:
-    """Load the best checkpoint. Return its metrics and confusion matrix on the test rows, if they are wanted."""
+def test(
+    parts: Parts, trainer: L.Trainer, run_dir: Path, is_wanted: bool
+) -> tuple[dict[str, float], list[list[int]], dict[str, torch.Tensor]]:
+    """Load the best checkpoint. Return its metrics, confusion matrix and predictions on the test rows, if wanted."""
     best = best_checkpoint(run_dir / "checkpoints")
     if parts.data.test is None or not is_wanted:
         saved = torch.load(best, map_location="cpu", weights_only=True)
         parts.task.load_state_dict(saved["state_dict"], strict=False)
-        return {}, []
+        return {}, [], {}
     trainer.test(parts.task, parts.data, ckpt_path=best, verbose=False, weights_only=True)
     metrics = {key: round(float(value), 6) for key, value in trainer.callback_metrics.items() if "test/" in key}
-    return metrics, parts.task.metrics.confusion.tolist()
+    return metrics, parts.task.metrics.confusion.tolist(), parts.task.metrics.predictions

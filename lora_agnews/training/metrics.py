@@ -65,7 +65,7 @@ class Predictions(Metric):
 class ClassificationMetrics(nn.Module):
     """Accumulates over batches and devices.
 
-    `compute` sets `confusion`, (4, 4) int64 with true classes as rows, and, for validation only, `predictions`.
+    `compute` sets `confusion`, (4, 4) int64 with true classes as rows, and `predictions`, if the rows had numbers.
     """
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ class ClassificationMetrics(nn.Module):
         """Return the metrics of the split, rounded to six digits, and reset."""
         found = self.metrics.compute()
         self.confusion = found["confusion"].cpu()
-        self.predictions = self.collected.compute() if split == "val" else {}
+        self.predictions = self.collected.compute() if self.collected.update_called else {}
         metrics = {"loss": self.loss.compute(), **{key: found[key] for key in ("accuracy", "macro_f1")}}
         metrics |= {f"f1_{label_key(name)}": f1 for name, f1 in zip(LABELS, found["f1"], strict=True)}
         for each in (self.metrics, self.loss, self.collected):

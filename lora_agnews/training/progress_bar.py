@@ -22,7 +22,7 @@ class ProgressBar(LightningProgressBar):
 
     def __init__(self) -> None:
         super().__init__()
-        self.enabled = console.err.is_terminal
+        self.enabled = console.shows_bars()
         self.progress: Progress | None = None
         self.tasks: dict[str, TaskID] = {}
         self.totals: dict[str, int] = {}
@@ -33,7 +33,7 @@ class ProgressBar(LightningProgressBar):
         self.enabled = False
 
     def enable(self) -> None:
-        self.enabled = console.err.is_terminal
+        self.enabled = console.shows_bars()
 
     def on_train_batch_start(self, trainer: L.Trainer, task: L.LightningModule, batch: Any, batch_idx: int) -> None:
         if "train" not in self.tasks:  # also after a resume in the middle of an epoch

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lora_agnews.config.messages import resume_override
 from lora_agnews.config.schema import TrainConfig
+from lora_agnews.config.scripts import TRAIN
 from lora_agnews.errors import BudgetExceeded, FetchError, RunPruned, TrainingDiverged, UserError
 from lora_agnews.results.record import RunResult, Status, environment
 from lora_agnews.terminal import console
@@ -51,7 +52,7 @@ def recorded(config: TrainConfig, run_dir: Path, previous: RunResult | None) -> 
         if not interrupted:  # the command that is interrupted says so
             console.print_error(f"{result.error}\nrun directory: {console.short_path(run_dir)}{details}")
         if interrupted or (run_dir / "checkpoints" / "last.ckpt").exists():
-            console.note(f"to continue it: python train.py {resume_override(console.short_path(run_dir))}")
+            console.note(f"to continue it: {TRAIN} {resume_override(console.short_path(run_dir))}")
         if interrupted:
             raise KeyboardInterrupt
 

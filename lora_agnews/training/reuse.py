@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lora_agnews.config.identity import config_hash
 from lora_agnews.config.schema import TrainConfig
-from lora_agnews.data.source import fingerprints, load_rows
+from lora_agnews.data.source import Source, fingerprints, load_rows
 from lora_agnews.errors import UserError
 from lora_agnews.results.record import RESULT_FILE, RunResult
 
@@ -19,16 +19,16 @@ def check_configuration(run_dir: Path, found: RunResult, config: TrainConfig) ->
 
 def check_rows(folder: Path) -> None:
     """Raises: UserError, if the rows of any run in the folder have changed since that run."""
-    known: dict[tuple[str | None, ...], dict[str, str | None]] = {}
+    known: dict[Source, dict[str, str | None]] = {}
     for record in sorted(folder.rglob(RESULT_FILE)):
         result = RunResult.load_even_damaged(record.parent)
         then = result.data.get("fingerprints") if result else None  # version 0.1 did not store them
         if not result or not then:
             continue
-        files = tuple(result.config["data"][key] for key in ("source", "train_file", "test_file"))
-        if files not in known:
-            known[files] = fingerprints(*load_rows(*files))
+        source = Source.of(result.config["data"])
+        if source not in known:
+            known[source] = fingerprints(*load_rows(source))
         for split, value in then.items():
-            if value != known[files][split]:
-                rows = result.config["data"][f"{split}_file"] or result.config["data"]["source"]
+            if value != known[source][split]:
+                rows = getattr(source, f"{split}_file") or (source.name if source.source == "hub" else source.source)
                 raise UserError(f"{record.parent}: the rows of {rows} have changed since that run. {NEW_DIRECTORY}")

@@ -3,7 +3,6 @@
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lora_agnews.config.messages import resume_override
 from lora_agnews.config.resume import find_run
@@ -14,19 +13,16 @@ from lora_agnews.model.encoder import find_encoder, weights_id
 from lora_agnews.results.record import RunResult, Status
 from lora_agnews.terminal import console, tables
 from lora_agnews.training.checks import check_before_loading
+from lora_agnews.training.in_sweep import InSweep
 from lora_agnews.training.recording import recorded
 
-if TYPE_CHECKING:
-    from lora_agnews.training.callbacks import ShouldPrune
+ALONE = InSweep()
 
 
-def run(
-    config: TrainConfig, run_dir: Path, should_prune: "ShouldPrune | None" = None, is_tested: bool = True
-) -> RunResult:
+def run(config: TrainConfig, run_dir: Path, in_sweep: InSweep = ALONE) -> RunResult:
     """Train, test and record one run. A failure is recorded in the result, not raised.
 
     With `config.resume` the run is continued from its checkpoint, or left as it is if it has finished.
-    `should_prune` is called after each validation; returning True stops the run. `is_tested`: open the test rows.
     Raises: UserError, with nothing recorded, if a value or a file can't be used; KeyboardInterrupt, after recording.
     """
     if is_worker_rank(config.trainer.processes):
@@ -39,12 +35,10 @@ def run(
         if previous and _is_complete(previous, config):
             console.note(f"{run_dir} is {previous.status.label}: nothing to continue")
             return previous
-        return _run(config, run_dir, previous, should_prune, is_tested)
+        return _run(config, run_dir, previous, in_sweep)
 
 
-def _run(
-    config: TrainConfig, run_dir: Path, previous: RunResult | None, should_prune: "ShouldPrune | None", is_tested: bool
-) -> RunResult:
+def _run(config: TrainConfig, run_dir: Path, previous: RunResult | None, in_sweep: InSweep) -> RunResult:
     checkpoint = find_run(config.resume)[1] if config.resume else None
     if config.resume:
         console.note(f"continuing from {checkpoint or 'the beginning: there is no checkpoint yet'}")
@@ -55,7 +49,7 @@ def _run(
         # Importing torch takes seconds, which a run that ends here need not wait for.
         from lora_agnews.model.adapter import save_adapter
         from lora_agnews.results.figures import draw_run
-        from lora_agnews.results.predictions import save_predictions
+        from lora_agnews.results.predictions import TEST_PREDICTIONS_FILE, save_predictions
         from lora_agnews.training.callbacks import Stopwatch
         from lora_agnews.training.checkpoint import read_checkpoint, run_identity, seconds_before
         from lora_agnews.training.debug import outcome
@@ -79,14 +73,15 @@ def _run(
         result.seconds["setup"] = time.perf_counter() - imported
         with open_tracking(run_dir, config.logger, result.config, saved.get("metrics_rows")) as tracking:
             stopwatch, loggers = Stopwatch(began, result.seconds["earlier"]), tracking.loggers
-            trainer = build_trainer(config.trainer, run_dir, parts.batches, loggers, identity, stopwatch, should_prune)
+            trainer = build_trainer(config.trainer, run_dir, parts.batches, loggers, identity, stopwatch, in_sweep)
             result.environment |= {"precision": trainer.precision, "device": str(trainer.strategy.root_device)}
             fitted = fit(parts, trainer, checkpoint, config.trainer.compile)
             result.budget = fitted.budget.to_dict()
             result.throughput, result.seconds = fitted.throughput, result.seconds | fitted.seconds
-            test_metrics, test_confusion = test(parts, trainer, run_dir, is_tested)
+            test_metrics, test_confusion, tested = test(parts, trainer, run_dir, in_sweep.is_tested)
             result.metrics, result.confusion = fitted.metrics | test_metrics, test_confusion or fitted.confusion
             save_predictions(run_dir, fitted.predictions, parts.data.train_texts)
+            save_predictions(run_dir, tested, parts.data.test_texts, TEST_PREDICTIONS_FILE)
             save_adapter(parts.model, encoder, run_dir / "adapter")
             result.status = Status.STOPPED_EARLY if fitted.stopped_early else Status.FINISHED
             if trainer.is_global_zero:
@@ -105,7 +100,7 @@ def _run_as_worker(config: TrainConfig, run_dir: Path) -> RunResult:
     checkpoints.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / checkpoints.name).symlink_to(checkpoints.absolute())
-        return _run(config, Path(folder), None, None, True)
+        return _run(config, Path(folder), None, ALONE)
 
 
 def _is_complete(result: RunResult, config: TrainConfig) -> bool:

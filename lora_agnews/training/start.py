@@ -6,7 +6,7 @@ from torch import nn
 
 from lora_agnews.config.compose import load_config_file
 from lora_agnews.config.rules import config_keys, to_override
-from lora_agnews.config.schema import ModelConfig
+from lora_agnews.config.sections import ModelConfig
 from lora_agnews.config.start_adapter import ADAPTER, split_adapter
 from lora_agnews.errors import UserError
 from lora_agnews.model.adapter import copy_adapter

@@ -114,7 +114,7 @@ class LoRAClassifier(L.LightningModule):
         self._log_metrics("test")
 
     def _evaluate(self, batch: dict[str, Tensor]) -> None:
-        self.metrics.update(self(batch), batch["labels"], batch.get("rows"))  # only batches of validation are numbered
+        self.metrics.update(self(batch), batch["labels"], batch.get("rows"))
 
     def _log_metrics(self, split: str) -> dict[str, float]:
         metrics = self.metrics.compute(split)

@@ -9,12 +9,14 @@ from lora_agnews.files.locks import run_lock
 from lora_agnews.model.build import speed_up
 from lora_agnews.model.encoder import find_encoder, weights_id
 from lora_agnews.results.figures import draw_run
+from lora_agnews.results.predictions import TEST_PREDICTIONS_FILE, save_predictions
 from lora_agnews.results.record import CONFIG_FILE, METRICS_FILE, RunResult
 from lora_agnews.results.row import TEST
 from lora_agnews.terminal import console
 from lora_agnews.training.callbacks import Stopwatch
 from lora_agnews.training.checkpoint import BEST, read_checkpoint, run_identity
 from lora_agnews.training.fit import prepare, test
+from lora_agnews.training.in_sweep import InSweep
 from lora_agnews.training.tracking import open_tracking
 from lora_agnews.training.trainer import build_trainer
 
@@ -48,15 +50,16 @@ def _add_test(run_dir: Path, result: RunResult) -> None:
     with (run_dir / METRICS_FILE).open(newline="", encoding="utf-8") as stream:
         steps = [int(row["step"]) for row in csv.DictReader(stream) if not row.get(TEST)]
     with open_tracking(run_dir, config.logger, result.config, len(steps)) as tracking:
-        stopwatch = Stopwatch(began, 0.0)
-        trainer = build_trainer(config.trainer, run_dir, parts.batches, [], identity, stopwatch, _prune_nothing)
+        stopwatch, place = Stopwatch(began, 0.0), InSweep(_prune_nothing)
+        trainer = build_trainer(config.trainer, run_dir, parts.batches, [], identity, stopwatch, place)
         here = {"precision": trainer.precision, "device": str(trainer.strategy.root_device)}
         if any(result.environment.get(key) != value for key, value in here.items()):
             result.environment["test"] = here
             console.note(f"{run_dir.name} is tested on {here['device']} in {here['precision']}, unlike its validation")
         speed_up(parts.model, parts.architecture, trainer.precision)
         ready = time.perf_counter()
-        metrics, result.confusion = test(parts, trainer, run_dir, is_wanted=True)
+        metrics, result.confusion, predictions = test(parts, trainer, run_dir, is_wanted=True)
+        save_predictions(run_dir, predictions, parts.data.test_texts, TEST_PREDICTIONS_FILE)
         result.metrics |= metrics
         result.seconds["test"] = time.perf_counter() - ready
         result.seconds["total"] += time.perf_counter() - began  # loading the model again included

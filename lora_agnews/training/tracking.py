@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, WandbLogger
 
-from lora_agnews.config.schema import LoggerConfig
+from lora_agnews.config.sections import LoggerConfig
 from lora_agnews.results.record import METRICS_FILE, RunResult
 from lora_agnews.terminal.console import short_path
 from lora_agnews.training.metrics_file import MetricsFile

@@ -10,14 +10,14 @@ from lightning.pytorch.loggers import Logger
 from transformers.utils import logging as transformers_logging
 
 from lora_agnews.config.choices import Precision
-from lora_agnews.config.schema import TrainerConfig
+from lora_agnews.config.scripts import TRAIN
+from lora_agnews.config.sections import TrainerConfig
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.terminal import console
 from lora_agnews.training.callbacks import (
     PROFILE,
     ProfileFile,
     PruningCallback,
-    ShouldPrune,
     SkippedSteps,
     Stopwatch,
     ValidationSchedule,
@@ -25,6 +25,7 @@ from lora_agnews.training.callbacks import (
 from lora_agnews.training.checkpoint import Checkpoints
 from lora_agnews.training.checkpoint_file import SyncedCheckpointIO
 from lora_agnews.training.estimate import DurationEstimate
+from lora_agnews.training.in_sweep import InSweep
 from lora_agnews.training.progress_bar import ProgressBar
 
 LOG_POINTS_PER_EPOCH, MAX_STEPS_BETWEEN_LOGS = 50, 50
@@ -37,11 +38,11 @@ def build_trainer(
     loggers: list[Logger],
     identity: dict[str, str],
     stopwatch: Stopwatch,
-    should_prune: ShouldPrune | None,
+    in_sweep: InSweep,
 ) -> L.Trainer:
     """Build the Trainer of a run whose epochs have this number of batches.
 
-    `identity` is stored in each checkpoint; see `run_identity`. `should_prune` may stop the run after a validation.
+    `identity` is stored in each checkpoint; see `run_identity`. `in_sweep` may stop the run after a validation.
     Raises: RuntimeError, if the accelerator is missing, or if there are not as many processes as devices on all nodes.
     """
     _check_accelerator(config.accelerator)
@@ -49,8 +50,8 @@ def build_trainer(
     between = _batches_between_validations(config, batches)
     callbacks: list[L.Callback] = [stopwatch, SkippedSteps(), ValidationSchedule(between)]
     callbacks.append(Checkpoints(run_dir / "checkpoints", config.checkpoint_every, identity))
-    callbacks += [PruningCallback(should_prune)] if should_prune else []
-    callbacks += [DurationEstimate(), ProgressBar()]
+    callbacks += [PruningCallback(in_sweep.should_prune)] if in_sweep.should_prune else []
+    callbacks += [DurationEstimate(in_sweep), ProgressBar()]
     callbacks += [ProfileFile(run_dir / PROFILE)] if "profiler" in (config.extra or {}) else []
     if config.early_stopping_patience:
         patience = config.early_stopping_patience
@@ -84,8 +85,8 @@ def build_trainer(
         several = config.num_nodes > 1
         raise RuntimeError(
             f"trainer.devices={config.devices}{nodes * several}, but this run has {trainer.world_size} process(es). In "
-            f"a Slurm job, start one task per device: srun {flag * several}--ntasks-per-node={config.devices} python "
-            "train.py ..."
+            f"a Slurm job, start one task per device: srun {flag * several}--ntasks-per-node={config.devices} {TRAIN} "
+            "..."
         )
     return trainer
 

@@ -3,7 +3,7 @@
 import pytest
 
 from lora_agnews.config.compose import compose_config, compose_study, hydra_initialized
-from lora_agnews.config.keys import CONF
+from lora_agnews.config.scripts import CONF
 from lora_agnews.errors import UserError
 from tests.commands import compose_line
 

@@ -1,7 +1,8 @@
 """The keys of a command line come from the schema and the files of conf/."""
 
 from lora_agnews.config.compose import hydra_initialized
-from lora_agnews.config.keys import ALIASES, CONF, GROUPS, RULES, STUDIES, STUDY_RULES, choices_of, keys_set_by
+from lora_agnews.config.keys import ALIASES, GROUPS, RULES, STUDIES, STUDY_RULES, choices_of, keys_set_by
+from lora_agnews.config.scripts import CONF
 
 
 def test_lora_is_the_alias_of_model_lora_and_of_nothing_else() -> None:

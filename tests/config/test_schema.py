@@ -3,11 +3,18 @@
 from lora_agnews.budget import HARD_LIMIT, MAX_RANK
 from lora_agnews.config.compose import compose_config
 from lora_agnews.config.keys import RULES
+from lora_agnews.labels import AG_NEWS
 
 
 def test_a_training_file_sets_the_source() -> None:
     config = compose_config(["data.train_file=rows.csv"])
     assert (config.data.source, config.data.test_file) == ("files", None)
+
+
+def test_the_name_of_a_data_set_sets_the_source() -> None:
+    config = compose_config(["data=sample", "data.name=me/news"])
+    assert (config.data.source, config.data.name) == ("hub", "me/news")
+    assert compose_config(["data=sample", f"data.name={AG_NEWS}"]).data.source == "sample"
 
 
 def test_target_modules_may_be_a_text_with_commas() -> None:

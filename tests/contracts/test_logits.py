@@ -7,15 +7,26 @@ import peft
 import pytest
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification
 
 from lora_agnews.budget import trainable_parameters
 from lora_agnews.model.adapter import load_adapter, save_adapter
-from lora_agnews.model.architecture import FAMILIES, parse_architecture
+from lora_agnews.model.architecture import FAMILIES, ROBERTA, parse_architecture, read_architecture_folder
 from lora_agnews.model.build import adapt, build_model, cast_frozen_layers, load_base, speed_up_encoder
-from lora_agnews.model.encoder import find_encoder
 from tests.commands import run_python
-from tests.models import OPTIONS, TINY, Change, MakeLora, config_of, in_names_of, perturb, some_batch
+from tests.models import (
+    MODULES,
+    OPTIONS,
+    OTHERS,
+    TINY,
+    Change,
+    MakeLora,
+    config_of,
+    in_names_of,
+    perturb,
+    save_encoder,
+    some_batch,
+)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -99,6 +110,46 @@ def test_frozen_layers_in_half_precision_give_the_bits_of_autocast(lora: MakeLor
     torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("family", OTHERS)
+def test_frozen_layers_of_other_families_in_half_precision_give_the_bits_of_autocast(
+    lora: MakeLora, family: str
+) -> None:
+    config, found = config_of(family, 16, 2), []
+    chosen = in_names_of(family, lora(r=2, target_modules=["query"]))
+    batch, mask = torch.randint(5, 50, (3, 9)), torch.ones(3, 9, dtype=torch.long)
+    mask[0, 4:] = 0
+    for held in (False, True):
+        torch.manual_seed(0)
+        base = AutoModelForSequenceClassification.from_config(config)
+        model = adapt(base, parse_architecture("it", config.to_dict()), chosen)
+        perturb(model)
+        if held:
+            cast_frozen_layers(torch.bfloat16, model)
+            assert sum(parameter.dtype == torch.bfloat16 for parameter in model.parameters()) > 2
+        torch.manual_seed(2)
+        with torch.autocast("cpu", torch.bfloat16):
+            output = model(input_ids=batch, attention_mask=mask, labels=torch.tensor([0, 1, 2]))
+        output.loss.backward()
+        gradients = {name: parameter.grad for name, parameter in trainable_parameters(model).items()}
+        found.append((output.logits, output.loss, gradients))
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("family", OTHERS)
+def test_other_families_give_the_logits_of_plain_transformers(lora: MakeLora, tmp_path: Path, family: str) -> None:
+    """Bit for bit, with a mask and, as for a batch in which no row is padded, without one."""
+    encoder = save_encoder(family, tmp_path)
+    model = build_model(encoder, in_names_of(family, lora(target_modules="all-linear")), seed=3)
+    speed_up_encoder(model, read_architecture_folder(encoder.name, encoder.folder))
+    torch.manual_seed(3)
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path, num_labels=4).eval()
+    batch = some_batch()
+    with torch.no_grad():
+        assert torch.equal(model.eval()(**batch).logits, plain(**batch).logits)
+        ids = batch["input_ids"]
+        assert torch.equal(model(input_ids=ids).logits, plain(input_ids=ids).logits)
+
+
 LOAD = """
 import sys, torch, peft
 from pathlib import Path
@@ -142,18 +193,12 @@ def test_saved_adapters_give_the_same_logits_in_a_new_process(lora: MakeLora, tm
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 @pytest.mark.parametrize("head", ["full", "lora"])
-@pytest.mark.parametrize("family", ["bert", "distilbert", "mpnet"])
+@pytest.mark.parametrize("family", [family for family in MODULES if FAMILIES.get(family) is not ROBERTA])
 def test_other_families_are_saved_and_loaded_with_their_heads(
     lora: MakeLora, tmp_path: Path, family: str, head: str
 ) -> None:
-    sizes = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 32}
-    if family == "distilbert":
-        sizes = {"n_layers": 2, "n_heads": 2, "dim": 16, "hidden_dim": 32}
-    config = AutoConfig.for_model(family, vocab_size=8000, **sizes)
-    AutoModel.from_config(config).save_pretrained(tmp_path / "base")
-    encoder = find_encoder(str(tmp_path / "base"), None)
-    target = {"bert": "query", "distilbert": "q_lin", "mpnet": "q"}[family]
-    model = build_model(encoder, lora(target_modules=[target], head=head), seed=0)
+    encoder = save_encoder(family, tmp_path / "base")
+    model = build_model(encoder, in_names_of(family, lora(target_modules=["query", "inner"], head=head)), seed=0)
     perturb(model)
     save_adapter(model, encoder, tmp_path / "adapter")
     batch = some_batch()
@@ -161,7 +206,10 @@ def test_other_families_are_saved_and_loaded_with_their_heads(
     with torch.no_grad():
         expected = model.eval()(**batch).logits
         assert torch.equal(plain(**batch).logits, expected)
-        assert torch.equal(load_adapter(tmp_path / "adapter", encoder)(**batch).logits, expected)
+        ours = load_adapter(tmp_path / "adapter", encoder)
+        assert torch.equal(ours(**batch).logits, expected)
+        merged = ours.merge_and_unload()  # type: ignore[operator]
+        torch.testing.assert_close(merged(**batch).logits, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_the_merged_model_has_no_adapters_and_the_same_logits(lora: MakeLora) -> None:

@@ -22,6 +22,7 @@ from lora_agnews.results.record import RunResult
 from lora_agnews.sweeps.study import Study
 from lora_agnews.terminal import console
 from lora_agnews.training.metrics import ClassificationMetrics
+from lora_agnews.training.in_sweep import InSweep
 from lora_agnews.training.run import run
 
 folder = Path(sys.argv[1])
@@ -45,7 +46,7 @@ ClassificationMetrics.compute, asked = scripted, []
 config = compose_config([*sys.argv[2:], "trainer.early_stopping_patience=2"])
 (folder / "run").mkdir()
 with console.quiet_output():
-    result = run(config, folder / "run", should_prune)
+    result = run(config, folder / "run", InSweep(should_prune))
 for name, loss, accuracy in (("low", 0.3, 0.4), ("high", 0.6, 0.8)):
     (folder / "ranked" / name).mkdir(parents=True)
     config = compose_config([f"seed=0", f"lora.r={len(name)}"])

@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from lora_agnews.budget import count
 from lora_agnews.errors import UserError
-from lora_agnews.model.architecture import FAMILIES, Architecture, parse_architecture, read_architecture
+from lora_agnews.model.architecture import Architecture, parse_architecture, read_architecture
 from lora_agnews.model.build import adapt
 from lora_agnews.model.lora import (
     HEADS,
@@ -18,15 +18,15 @@ from lora_agnews.model.lora import (
     predict_budget,
 )
 from lora_agnews.training.optimizers import parameter_groups
-from tests.models import config_of, in_names_of, on_meta
+from tests.models import MODULES, config_of, in_names_of, on_meta
 
-MODULES = ("query", "key", "value", "output", "inner", "dense", "out")
+ROLES = ("query", "key", "value", "output", "inner", "dense", "out")
 
 
 TARGETS = st.one_of(
     st.just("all-linear"),
-    st.lists(st.sampled_from(MODULES), unique=True),
-    st.dictionaries(st.sampled_from(MODULES), st.integers(1, 6), min_size=1),
+    st.lists(st.sampled_from(ROLES), unique=True),
+    st.dictionaries(st.sampled_from(ROLES), st.integers(1, 6), min_size=1),
 )
 
 
@@ -56,7 +56,7 @@ def check_agreement(model: nn.Module, shape: Architecture, lora: LoraSpec, ratio
 
 
 @settings(max_examples=220, deadline=None, suppress_health_check=[HealthCheck.filter_too_much], derandomize=True)
-@given(st.sampled_from(list(FAMILIES)), st.integers(1, 3), OPTIONS, st.sampled_from([1.0, 16.0]))
+@given(st.sampled_from(list(MODULES)), st.integers(1, 3), OPTIONS, st.sampled_from([1.0, 16.0]))
 def test_predicted_is_counted_is_what_the_optimizer_holds(
     family: str, layers: int, lora: LoraSpec, ratio: float
 ) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from lora_agnews.config.compose import compose_config
 from lora_agnews.config.schema import TrainConfig
+from tests.models import OTHERS, save_encoder
 from tests.resuming import TWELVE_STEPS, kill, remains, train
 
 SLOW = pytest.mark.slow
@@ -95,3 +96,17 @@ def test_a_run_is_the_same_before_and_after_another_in_one_process(
     assert train(tmp_path / "other", other).metrics != uninterrupted[0]
     assert train(tmp_path / "again", short_config).metrics == uninterrupted[0]
     torch.testing.assert_close(remains(tmp_path / "again"), uninterrupted[1], rtol=0, atol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["electra", *OTHERS])
+def test_a_continued_run_of_another_family_is_exact(
+    short_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    encoder = save_encoder(family, tmp_path / "encoder")
+    config = copy.deepcopy(short_config)
+    config.model.name, config.model.lora.target_modules = encoder.name, "all-linear"
+    train(tmp_path / "whole", config)
+    kill(monkeypatch, "training_step", 7, tmp_path / "killed", config)
+    train(tmp_path / "killed", config, resume=tmp_path / "killed")
+    torch.testing.assert_close(remains(tmp_path / "killed"), remains(tmp_path / "whole"), rtol=0, atol=0)

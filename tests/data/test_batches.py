@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from lora_agnews.data.batches import BucketSampler, collate, evaluation_batches, used_batches
-from lora_agnews.data.source import load_rows
+from lora_agnews.data.source import Source, load_rows
 from lora_agnews.data.tokens import Tokens, tokenise
 from lora_agnews.errors import UserError
 from tests.batches import unpadded
@@ -78,7 +78,7 @@ def test_without_buckets_batches_are_a_plain_permutation() -> None:
 
 
 def test_buckets_leave_little_padding_on_the_shipped_rows(tokenizer: PreTrainedTokenizerBase) -> None:
-    lengths = tokenise(load_rows("sample", None, None)[0].texts, tokenizer, 256).lengths
+    lengths = tokenise(load_rows(Source("sample"))[0].texts, tokenizer, 256).lengths
 
     def padded(bucket: int) -> float:
         batches = list(BucketSampler(lengths, 32, bucket, 0, lambda: 0))

@@ -18,13 +18,15 @@ def folder(tmp_path: Path) -> Path:
     states.complete({"encoder": "tiny", "layer": 2, "rows": 2, "precision": "32-true"}, lambda rows: None)
     (tmp_path / "tokens" / "abc").mkdir(parents=True)
     (tmp_path / "tokens" / "abc" / "flat.npy").write_bytes(b"x" * 5000)
+    (tmp_path / "rows" / "def").mkdir(parents=True)
+    (tmp_path / "rows" / "def" / "train.arrow").write_bytes(b"x" * 4000)
     (tmp_path / "mine").write_text("keep")
     return tmp_path
 
 
 def test_the_entries_are_listed_by_size(folder: Path) -> None:
     entries = list_cache(folder)
-    assert [entry.what for entry in entries] == ["tokens", "tiny, layers below 2, 2 rows, 32-true"]
+    assert [entry.what for entry in entries] == ["tokens", "rows", "tiny, layers below 2, 2 rows, 32-true"]
     assert entries[0].size == 5000
     shown = command("cache", "list", "--dir", folder)
     assert "tiny, layers below 2, 2 rows, 32-true" in shown.stdout

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lora_agnews.data.batches import Batch
 from lora_agnews.data.datamodule import AGNewsDataModule
+from lora_agnews.labels import AG_NEWS
 from tests.batches import unpadded
 from tests.files_of_rows import written_csv
 
@@ -38,6 +39,10 @@ def make_data(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> MakeData:
             source="files",
             train_file=str(tmp_path / "train.csv"),
             test_file=str(tmp_path / "test.csv") if test else None,
+            name=AG_NEWS,
+            revision=None,
+            text_column=None,
+            label_column=None,
             max_length=32,
             val_fraction=0.1,
             **({"train_rows": None, "split_seed": None} | split),
@@ -46,6 +51,7 @@ def make_data(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> MakeData:
             bucket=2,
             cache_dir=str(tmp_path / "cache"),
             seed=seed,
+            devices=1,
         )
         data.setup()
         return data
@@ -90,8 +96,10 @@ def test_batches_hold_the_labels_of_their_rows_and_are_padded_one_by_one(make_da
         assert set(sizes[1:]) == {size}
 
 
-def test_batches_of_validation_have_the_numbers_of_their_rows_in_the_training_file(make_data: MakeData) -> None:
+def test_batches_of_validation_and_test_have_the_numbers_of_their_rows_in_the_file(make_data: MakeData) -> None:
     data = make_data()
+    for batch in data.test_dataloader():
+        assert decoded_texts(data, [batch]) == [data.test_texts[row] for row in batch["rows"]]
     for batch in data.val_dataloader():
         assert decoded_texts(data, [batch]) == [data.train_texts[row] for row in batch["rows"]]
     assert "rows" not in next(iter(data.train_dataloader()))
@@ -133,6 +141,7 @@ def test_balanced_weights_are_inversely_proportional_to_the_training_rows_of_a_c
 def test_a_run_without_a_test_file_has_no_test_rows(make_data: MakeData) -> None:
     data = make_data(test=False)
     assert data.test is None
+    assert data.test_texts == []
     assert data.describe()["test"] == 0
     assert len(decoded_texts(data, data.val_dataloader())) == NUM_TRAIN // 10
 
@@ -145,6 +154,7 @@ def test_the_record_counts_rows_and_duplicates(make_data: MakeData, tmp_path: Pa
         "train": 72,
         "val": 8,
         "test": 21,
+        "train_classes": [18, 18, 18, 18],
         "duplicates": {"within_train": 0, "train_and_val": 0, "train_and_test": 0},
     }
 

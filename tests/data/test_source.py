@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from lora_agnews.data.source import Rows, load_rows, read_file
+from lora_agnews.data.source import Rows, Source, load_rows, read_file
 from lora_agnews.errors import UserError
 from tests.files_of_rows import (
     CLASSES,
@@ -30,7 +31,7 @@ def test_every_format_gives_the_same_rows(name: str, tmp_path: Path) -> None:
 
 
 def test_the_shipped_sample_is_balanced_and_small() -> None:
-    train, test = load_rows("sample", None, None)
+    train, test = load_rows(Source("sample"))
     assert test is not None
     assert np.bincount(train.labels).tolist() == [1000] * 4
     assert np.bincount(test.labels).tolist() == [250] * 4
@@ -121,11 +122,23 @@ def test_a_bad_test_file_is_refused_although_the_training_file_is_good(tmp_path:
     train.write_bytes(GOOD)
     test.write_bytes(GOOD + b"news,4\n")
     with pytest.raises(UserError) as caught:
-        load_rows("files", str(train), str(test))
+        load_rows(Source("files", str(train), str(test)))
     check_message(str(caught.value), [str(test), "row 5", "label 4"])
 
 
+def test_columns_of_files_may_have_other_names(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_bytes(GOOD.replace(b"text,label", b"content,topic"))
+    source = Source("files", str(tmp_path / "train.csv"), text_column="content", label_column="topic")
+    train, test = load_rows(source)
+    assert (train.texts[:2], train.labels, test) == (["some news", "more news"], [0, 1, 2, 3], None)
+    with pytest.raises(UserError, match=r"no column label; the columns are content, topic\. Other columns: data\.text"):
+        load_rows(replace(source, label_column=None))
+    (tmp_path / "train.csv").write_bytes(CANONICAL)
+    with pytest.raises(UserError, match="AG News' own format has the columns text and label only"):
+        load_rows(source)
+
+
 def test_shipped_rows_have_an_origin_without_a_path() -> None:
-    train, test = load_rows("sample", None, None)
+    train, test = load_rows(Source("sample"))
     assert test is not None
     assert (train.origin, test.origin) == ("shipped:train.csv.gz", "shipped:test.csv.gz")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lora_agnews.data.source import Rows
-from lora_agnews.data.split import Overlap, overlap, stratified_part, stratified_split
+from lora_agnews.data.split import Overlap, class_counts, overlap, split_rows, stratified_part, stratified_split
 from lora_agnews.errors import UserError
 from tests.messages import check_message
 
@@ -24,6 +24,16 @@ def test_the_split_is_a_function_of_the_seed() -> None:
     first, again, other = (stratified_split(labels, 0.1, seed)[1].tolist() for seed in (3, 3, 4))
     assert first == again
     assert first != other
+
+
+def test_the_split_of_a_run_is_drawn_by_its_seed_unless_it_has_a_seed_of_its_own() -> None:
+    labels = [0, 1, 2, 3] * 50
+    (train, val), (fewer, same) = (split_rows(labels, 0.1, number, None, seed=3) for number in (None, 40))
+    assert val.tolist() == same.tolist() == stratified_split(labels, 0.1, 3)[1].tolist()
+    assert (len(train), class_counts(labels, train)) == (180, [45] * 4)
+    assert (len(fewer), class_counts(labels, fewer)) == (40, [10] * 4)
+    assert set(fewer) < set(train)
+    assert split_rows(labels, 0.1, None, 3, seed=9)[1].tolist() == val.tolist()
 
 
 def test_a_part_has_the_share_of_each_class_and_contains_every_smaller_part() -> None:

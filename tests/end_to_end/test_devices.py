@@ -55,6 +55,32 @@ def test_two_processes_give_the_result_of_one(files: list[str], tmp_path: Path, 
     assert two.confusion == one.confusion
 
 
+NOTE_OPENED_ROWS = """
+import os, sys
+
+def note(event, values):
+    if event == "open" and str(values[0]).endswith("few.csv"):
+        with open(os.environ["OPENED"], "a") as stream:
+            stream.write(os.environ.get("LOCAL_RANK", "0"))
+
+sys.addaudithook(note)
+"""
+
+
+@pytest.mark.slow
+def test_only_the_first_process_opens_the_file_of_rows(tmp_path: Path) -> None:
+    """Python runs a module of this name at its start, in every process that Lightning starts."""
+    (tmp_path / "sitecustomize.py").write_text(NOTE_OPENED_ROWS)
+    write_labelled(tmp_path / "few.csv", 53)
+    values = [f"data.train_file={tmp_path}/few.csv", "model=tiny", "data.max_length=12", "trainer.max_epochs=1"]
+    values += ["trainer.precision=32-true", "trainer.accelerator=cpu", "logger.wandb=disabled", "trainer.devices=2"]
+    values += [f"data.cache_dir={tmp_path}/cache", f"hydra.run.dir={tmp_path}/run"]
+    places = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "OPENED": str(tmp_path / "opened")}
+    done = run_python("train.py", *values, **places)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "opened").read_text() == "0"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("nodes", [1, 2])
 @pytest.mark.parametrize("launcher", ["srun", "torchrun", "hand"])

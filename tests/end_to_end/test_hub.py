@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
-from lora_agnews.data.source import HUB_NAME
+from lora_agnews.labels import AG_NEWS
 from lora_agnews.results.ranking import find_runs
 from lora_agnews.results.record import RunResult
 from tests.hub_commands import (
     MODEL,
     NO_WEIGHTS,
     NOWHERE,
+    OTHER_DATA,
     WAYS_OUT,
     Done,
     address,
@@ -83,13 +85,14 @@ def test_the_default_command_trains_tests_and_records(first: tuple[Path, Done, l
 def test_the_record_names_the_commits_of_model_and_data(first: tuple[Path, Done, list[str]]) -> None:
     result = RunResult.load(first[0])
     assert result.data["model"] == f"hub:{MODEL}@{COMMITS['main'][:12]}"
-    assert f"hub:{HUB_NAME}@{COMMITS['main'][:12]}" in result.data["source"]
+    assert f"hub:{AG_NEWS}@{COMMITS['main'][:12]}" in result.data["source"]
 
 
 def test_downloads_show_progress(first: tuple[Path, Done, list[str]]) -> None:
     _, done, _ = first
     assert "Downloading bytes" in done.stderr
-    assert "100%" in done.stderr
+    assert "data/train-00000-of-00001.parquet: 100%" in done.stderr
+    assert "Generating train split" in done.stderr
 
 
 def test_only_what_a_run_needs_is_fetched(first: tuple[Path, Done, list[str]]) -> None:
@@ -175,6 +178,33 @@ def test_a_run_over_the_budget_is_refused_without_asking_the_hub(tmp_path: Path)
     assert "hub" not in done.stderr
     result = RunResult.load(tmp_path / "run")
     assert (result.status, result.budget["trainable"]) == ("over_budget", 1_154_052)
+
+
+@pytest.mark.slow
+def test_a_run_on_another_data_set_is_used_later_without_the_hub(model_hub: HubServer, tmp_path: Path) -> None:
+    home, run_dir = tmp_path / "home", tmp_path / "runs" / "other"
+    columns = ["data.text_column=content", "data.label_column=topic"]
+    done = train(home, model_hub.endpoint, run_dir, f"data.name={OTHER_DATA}", "data.revision=v1", *columns)
+    assert done.returncode == 0, done.stderr
+    result = RunResult.load(run_dir)
+    assert result.data["source"] == f"hub:{OTHER_DATA}@{COMMITS['v1'][:12]}"
+    assert (result.data["train"], result.data["val"], result.data["test"]) == (360, 40, 0)
+    for name in ("config.yaml", "result.json"):
+        assert str(tmp_path) not in (run_dir / name).read_text()
+    labelled = tmp_path / "labelled.csv"
+    labelled.write_text("headline,class\nOil prices rise,Business\n")
+    with unreachable() as gone:
+        file = [str(labelled), "--text-column", "headline", "--label-column", "class", "--json"]
+        evaluated = run(home, address(gone), *EVALUATE, str(run_dir), *file)
+        assert json.loads(evaluated.stdout)["rows"] == 1, evaluated.stderr
+        no_rows = run(home, address(gone), *EVALUATE, str(run_dir))
+        assert (no_rows.returncode, "the run has no test split" in no_rows.stderr) == (2, True)
+        exported = run(home, address(gone), "-m", "lora_agnews", "export", str(run_dir), "-o", str(tmp_path / "out"))
+        assert exported.returncode == 0, exported.stderr
+        again = train(home, address(gone), tmp_path / "runs" / "again", f"data.name={OTHER_DATA}", *columns)
+    assert yaml.safe_load((tmp_path / "out" / "README.md").read_text().split("---")[1])["datasets"] == [OTHER_DATA]
+    assert again.returncode == 0, again.stderr
+    assert RunResult.load(tmp_path / "runs" / "again").data == result.data
 
 
 @pytest.mark.slow

@@ -1,13 +1,23 @@
 """python train.py -m: every point is recorded, and the same command runs what is missing."""
 
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 
 from lora_agnews.results.ranking import find_runs
 from lora_agnews.results.row import TEST
-from tests.commands import run_python
+from tests.commands import ROOT, run_python
 from tests.studies import statuses
 
 
@@ -97,3 +107,59 @@ def test_submitit_runs_each_point_in_a_job_of_its_own(short_run: list[str], tmp_
     assert done.returncode == 0, done.stderr
     assert statuses(tmp_path) == {"r=1": "finished", "r=2": "finished", "r=203": "over_budget"}
     assert (tmp_path / "leaderboard.csv").exists()
+
+
+@contextmanager
+def ray_cluster(environment: dict[str, str]) -> Iterator[str]:
+    """A cluster of this machine alone, which was started in another directory than the repository."""
+    folder = Path(tempfile.mkdtemp(prefix="ray"))  # short, because the paths of Ray's sockets must be
+    line = [
+        sys.executable,
+        "-m",
+        "ray.scripts.scripts",
+        "start",
+        "--head",
+        "--block",
+        "--num-cpus=2",
+        "--port=0",
+        f"--temp-dir={folder}",
+    ]
+    line += ["--include-dashboard=false", "--disable-usage-stats"]
+    with (folder / "said").open("w") as said:
+        head = subprocess.Popen(line, cwd=folder, env=os.environ | environment, stdout=said, stderr=said)
+    try:
+        address = folder / "ray_current_cluster"
+        until = time.monotonic() + 120
+        while not address.exists():
+            assert head.poll() is None, (folder / "said").read_text()
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        yield address.read_text().strip()
+    finally:
+        head.terminate()
+        head.wait(60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not list(distributions(name="hydra-ray-launcher")), reason="hydra-ray-launcher is not installed")
+@pytest.mark.parametrize("kind", ["local", "cluster"])
+def test_ray_runs_each_point_in_a_task_of_its_own(short_run: list[str], tmp_path: Path, kind: str) -> None:
+    """The winner is tested by the process that was started; with a directory that is not absolute, too."""
+    (train_file,) = [line for line in short_run if line.startswith("data.train_file=")]
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    environment = token | {"HOME": str(tmp_path), "RAY_USAGE_STATS_ENABLED": "0"}
+    sweep_dir = os.path.relpath(tmp_path / "sweep", ROOT)
+    line = ["train.py", "-m", *short_run, train_file.replace("train", "test"), "lora.r=1,203,2"]
+    line += [f"hydra.sweep.dir={sweep_dir}", "hydra/launcher=ray"]
+    with ray_cluster(environment) if kind == "cluster" else nullcontext() as address:
+        if address:
+            line += [
+                f"hydra.launcher.ray.init.address='{address}'",
+                "+hydra.launcher.ray.init.object_store_memory=null",
+            ]
+        done = run_python(*line, limit=900, **environment)
+    assert done.returncode == 0, done.stderr
+    assert statuses(tmp_path / "sweep") == {"r=1": "finished", "r=2": "finished", "r=203": "over_budget"}
+    assert (tmp_path / "sweep" / "leaderboard.csv").exists()
+    assert sum(TEST in run.metrics for _, run in find_runs([tmp_path / "sweep"])) == 1

@@ -27,6 +27,7 @@ def test_a_run_leaves_its_whole_record(finished: tuple[Path, Any]) -> None:
         "result.json",
         "metrics.csv",
         "val_predictions.npy",
+        "test_predictions.npy",
         "train.log",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,7 @@ import yaml
 
 from lora_agnews.results.ranking import find_runs
 from lora_agnews.results.record import RunResult
-from tests.commands import run_python
+from tests.commands import ROOT, run_python
 from tests.wandb_runs import records
 
 
@@ -60,7 +61,7 @@ import sys
 from pathlib import Path
 
 import lora_agnews.training.run
-from lora_agnews.config.schema import LoggerConfig
+from lora_agnews.config.sections import LoggerConfig
 from lora_agnews.training.tracking import open_tracking
 
 with open_tracking(Path(sys.argv[1]), LoggerConfig("disabled", "project", None, [], None, None, False), {}):
@@ -128,6 +129,15 @@ def test_metrics_are_logged_by_step(runs: dict[str, tuple[Path, Done]]) -> None:
     assert steps == {"val/accuracy": 1, "test/accuracy": 2}
 
 
+def test_the_keys_of_the_documentation_are_logged(runs: dict[str, tuple[Path, Done]], logged: dict[str, Any]) -> None:
+    page = (ROOT / "docs" / "wandb.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:train|val|test|trainer|figures|budget|throughput|seconds)/\w+)`", page))
+    history = [record["history"]["item"] for record in records(runs["plain"][0]) if record["type"] == "history"]
+    keys = {key.split(".")[0] for item in history for key in item} | set(logged["summary"])
+    assert len(named) > 20
+    assert named - keys == set()
+
+
 def test_project_group_and_tags_are_logged(runs: dict[str, tuple[Path, Done]]) -> None:
     (run,) = (record["run"] for record in records(runs["plain"][0]) if record["type"] == "run")
     assert (run["project"], run["run_group"], run["tags"]) == ("lora-agnews", "pair", ["one", "two"])
@@ -162,7 +172,7 @@ import sys
 import time
 from pathlib import Path
 
-from lora_agnews.config.schema import LoggerConfig
+from lora_agnews.config.sections import LoggerConfig
 from lora_agnews.training.tracking import open_tracking
 
 for rows, steps in ((None, (1, 2, 3)), (2, (3, 4))):

@@ -95,7 +95,16 @@ def test_the_names_of_temporary_files_can_not_be_foreseen(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     "name",
-    ["result.json", "config.yaml", "metrics.csv", "val_predictions.npy", "checkpoints/last.ckpt", "adapter/x"],
+    [
+        "result.json",
+        "config.yaml",
+        "metrics.csv",
+        "val_predictions.npy",
+        "test_predictions.npy",
+        "calibration.json",
+        "checkpoints/last.ckpt",
+        "adapter/x",
+    ],
 )
 def test_an_output_never_replaces_a_file_of_a_run(tmp_path: Path, name: str) -> None:
     for own in ("result.json", "config.yaml"):

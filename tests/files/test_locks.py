@@ -1,10 +1,12 @@
 """Locks between processes: released by a kill, not created by reading."""
 
+import errno
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -12,21 +14,34 @@ from lora_agnews.errors import RunLocked
 from lora_agnews.files.locks import LOCK_FILE, NODE_RANK, RANKS, file_lock, is_locked, is_worker_rank, run_lock
 from tests.commands import ROOT
 
+fcntl = pytest.importorskip("fcntl", reason="Windows has other locks")
+
 OWNER = """
-import sys, time
+import fcntl, sys, time
 from pathlib import Path
 from lora_agnews.files.locks import run_lock
 
+def refuse(file, operation):
+    raise OSError(int(sys.argv[2]), "refused")
+
+if sys.argv[2] != "0":
+    fcntl.flock = refuse
 with run_lock(Path(sys.argv[1])):
     print("locked", flush=True)
     time.sleep(100)
 """
 
 
-@pytest.fixture
-def owner(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
-    """Another process that holds the lock of tmp_path."""
-    command = [sys.executable, "-c", OWNER, str(tmp_path)]
+@pytest.fixture(
+    params=[0, errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK], ids=lambda code: errno.errorcode.get(code, "locks")
+)
+def owner(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator["subprocess.Popen[str]"]:
+    """Another process that holds the lock of tmp_path, on file systems with locks and without."""
+    if request.param:
+        monkeypatch.setattr(fcntl, "flock", Mock(side_effect=OSError(request.param, "refused")))
+    command = [sys.executable, "-c", OWNER, str(tmp_path), str(request.param)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "locked\n"

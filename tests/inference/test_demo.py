@@ -16,6 +16,9 @@ import pytest
 from lora_agnews import load_run
 from tests.commands import ROOT, run_python
 
+HOSTILE = "<script>alert(1)</script><b id=injected>Oil</b> prices rise"
+BARS = ".bar"  # of gradio's Label
+
 
 @pytest.mark.slow
 def test_a_port_that_is_taken_is_named(run_dir: Path) -> None:
@@ -49,14 +52,21 @@ def test_the_page_answers_only_on_the_loopback_address_and_needs_no_network(run_
                 page.on("request", lambda request: asked.append(request.url))
                 page.on("console", lambda message: said.append(message.text))
                 page.goto(f"http://127.0.0.1:{port}")
-                page.fill("textarea", "<b id=injected>Oil</b> prices rise")
+                page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+                page.fill("textarea", HOSTILE)
                 page.click("button:has-text('Submit')")
                 page.wait_for_selector("text=%")
                 shown = page.inner_text("body")
                 assert page.query_selector("#injected") is None
-            (found,) = load_run(run_dir)(["<b id=injected>Oil</b> prices rise"])
+                assert page.input_value("textarea") == HOSTILE
+                bars = page.eval_on_selector_all(BARS, "bars => bars.map(bar => bar.getBoundingClientRect().width)")
+            (found,) = load_run(run_dir)([HOSTILE])
             for name, probability in found.probabilities.items():
                 assert re.search(rf"{name}\s+{100 * probability:.0f}%", shown), shown
+            assert len(bars) == 4
+            probabilities = sorted(found.probabilities.values(), reverse=True)
+            shares = [width / bars[0] for width in bars]
+            assert shares == pytest.approx([each / probabilities[0] for each in probabilities], abs=0.02)
             assert {urlsplit(url).netloc for url in asked} - {""} == {f"127.0.0.1:{port}"}
             assert said == []
         finally:

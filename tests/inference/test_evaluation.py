@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,21 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassCalibrationError
 
 from lora_agnews import load_run
-from lora_agnews.data.source import load_test_rows
+from lora_agnews.data.source import Source, load_test_rows
+from lora_agnews.errors import UserError
 from lora_agnews.inference import evaluation
+from lora_agnews.inference.calibration import save_temperature
+from lora_agnews.inference.classifier import open_run
 from lora_agnews.labels import LABELS, label_key
 from lora_agnews.results.estimates import Estimate
 from lora_agnews.training.metrics import ClassificationMetrics
 from tests.commands import command, train
-from tests.files_of_rows import (
-    TEST_TEXTS,
-)
+from tests.files_of_rows import TEST_TEXTS, write_labelled
 
-ROWS = load_test_rows("sample", None) or pytest.fail("no test rows")
+ROWS = load_test_rows(Source("sample")) or pytest.fail("no test rows")
 
 
+BIAS = "model.base_model.model.classifier.out_proj.bias"
 KEYS = [label_key(name) for name in LABELS]
 
 
@@ -104,12 +107,17 @@ def test_a_labelled_file_of_three_classes_is_evaluated_beside_the_runs_own_pictu
 
 
 def test_the_terminal_shows_every_metric_with_its_interval_and_method(run_copy: Path) -> None:
+    save_temperature(run_copy, 2.0, 400)
     done = command("evaluate", run_copy)
     assert "1,000 rows of " in done.stdout
+    assert "the same, calibrated" in done.stdout
+    assert "calibrated with temperature 2.0000" in done.stdout
     for text in ("accuracy", "macro-F1", "calibration error", "Wilson", "bootstrap", *LABELS, "confusion.png"):
         assert text in done.stdout
     found = evaluated(run_copy)
-    for each in (found["accuracy"], found["macro_f1"], found["calibration_error"]):
+    calibrated = found["calibrated"]
+    assert f"{calibrated['loss']:.4f}" in done.stdout
+    for each in (found["accuracy"], found["macro_f1"], found["calibration_error"], calibrated["calibration_error"]):
         assert f"{each['low']:.4f} to {each['high']:.4f}" in done.stdout
     estimates = [each for scores in found["classes"].values() for each in scores.values()]
     for each in estimates + [each for row in found["shares"] for each in row]:
@@ -123,6 +131,39 @@ def test_a_run_without_a_test_split_needs_a_file(run_copy: Path) -> None:
     done = command("evaluate", run_copy)
     assert done.exit_code == 2
     assert "the run has no test split; give a labelled FILE" in done.stderr
+
+
+def test_the_last_checkpoint_is_evaluated_beside_the_best_one(run_copy: Path, tmp_path: Path) -> None:
+    path, labelled = run_copy / "checkpoints" / "last.ckpt", tmp_path / "labelled.csv"
+    write_labelled(labelled, 5)
+    saved = torch.load(path, weights_only=True)
+    assert torch.equal(out_bias(evaluation.load_last(open_run(run_copy))), saved["state_dict"][BIAS])
+    saved["state_dict"][BIAS][3] += 1000
+    torch.save(saved, path)
+    done = command("evaluate", run_copy, labelled, "--checkpoint", "last")
+    assert done.exit_code == 0, done.output
+    assert "last checkpoint, on 20 rows" in done.stdout
+    assert re.search(r"^accuracy +0\.2500 ", done.stdout, re.MULTILINE), "everything is Sci/Tech"
+    assert (run_copy / "figures" / "confusion-last-labelled.csv.png").exists()
+
+
+def test_a_last_checkpoint_of_another_model_or_damaged_is_refused(run_copy: Path) -> None:
+    path, run = run_copy / "checkpoints" / "last.ckpt", open_run(run_copy)
+    saved = torch.load(path, weights_only=True)
+    del saved["state_dict"][BIAS]
+    torch.save(saved, path)
+    with pytest.raises(UserError, match="contains other weights than the run in"):
+        evaluation.load_last(run)
+    torch.save(saved | {"run": saved["run"] | {"model": "other"}}, path)
+    with pytest.raises(UserError, match=r"last\.ckpt: was written by a run with other base weights"):
+        evaluation.load_last(run)
+    path.write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"last\.ckpt: damaged"):
+        evaluation.load_last(run)
+
+
+def out_bias(network: torch.nn.Module) -> Tensor:
+    return network.get_parameter(BIAS.removeprefix("model."))
 
 
 def random_rows(number: int, seed: int = 0) -> tuple[np.ndarray, Tensor]:

@@ -17,6 +17,7 @@ import yaml
 
 from lora_agnews import load_run
 from lora_agnews.inference import export as exporting
+from lora_agnews.inference.calibration import save_temperature
 from lora_agnews.inference.classifier import open_run
 from tests.commands import command, run_python
 from tests.files_of_rows import (
@@ -163,21 +164,71 @@ def test_an_export_replaces_only_an_export_and_only_with_force(merged: Path, run
     assert {path.name for path in tmp_path.iterdir()} == {"merged", "photos", "link"}
 
 
+@pytest.mark.parametrize("value", [0.0, math.nan])
 def test_an_export_with_other_logits_is_not_kept(
-    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
-    for difference in (1.1e-4, math.nan):
-        monkeypatch.setitem(exporting.WRITERS, "adapter", lambda run, folder, given=difference: given)
-        done = command("export", run_dir, "-o", tmp_path / "out", "--format", "adapter")
-        assert done.exit_code == 1
-        assert "the export's logits differ from the run's by" in done.stderr
-        assert list(tmp_path.iterdir()) == []
+    other = exporting.Export(lambda: lambda ids, mask: torch.full((len(ids), 4), value), "", "peft")
+    monkeypatch.setitem(exporting.WRITERS, "adapter", lambda run, folder: other)
+    done = command("export", run_dir, "-o", tmp_path / "out", "--format", "adapter")
+    assert done.exit_code == 1
+    assert "the export's logits differ from the run's by" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_logits_that_are_nan_count_as_different(run_dir: Path) -> None:
+def test_int8_weights_may_change_logits_but_few_labels(run_dir: Path) -> None:
     run = open_run(run_dir)
-    assert math.isnan(exporting.difference(run, lambda ids, mask: torch.full((len(ids), 4), math.nan)))
-    assert exporting.difference(run, lambda ids, mask: torch.zeros(len(ids), 4)) > 1e-4
+    same = exporting.Agreement(0.5, exporting.CHECKED_ROWS)
+    same.check(quantized=True)
+    with pytest.raises(RuntimeError, match="logits differ"):
+        same.check(quantized=False)
+    with pytest.raises(RuntimeError, match="only 60 of 64 labels are the run's"):
+        exporting.Agreement(0.0, 60).check(quantized=True)
+    unknown = exporting.compare(run, lambda ids, mask: torch.full((len(ids), 4), math.nan), calibrated=True)
+    assert math.isnan(unknown.difference)
+
+
+@pytest.fixture
+def calibrated(run_copy: Path) -> Path:
+    """A run with the temperature 2."""
+    save_temperature(run_copy, 2.0, 400)
+    return run_copy
+
+
+def test_a_merged_export_of_a_calibrated_run_has_its_probabilities(calibrated: Path, tmp_path: Path) -> None:
+    done = command("export", calibrated, "-o", tmp_path / "merged")
+    assert done.exit_code == 0, done.output
+    values: dict[str, Any] = {}
+    exec(code_of(tmp_path / "merged"), values)
+    for row, found in zip(load_run(calibrated)(HEADLINES), values["classify"](HEADLINES, top_k=None), strict=True):
+        assert {each["label"]: each["score"] for each in found} == pytest.approx(row.probabilities, abs=1e-5)
+    assert "calibrated: the last layer is divided by the temperature 2" in (tmp_path / "merged/README.md").read_text()
+    assert json.loads((tmp_path / "merged/export.json").read_text())["temperature"] == 2.0
+
+
+def test_an_adapter_export_of_a_calibrated_run_says_that_it_is_not(calibrated: Path, tmp_path: Path) -> None:
+    done = command("export", calibrated, "-o", tmp_path / "adapter", "--format", "adapter")
+    assert done.exit_code == 0, done.output
+    assert "note: the adapter's probabilities are not calibrated" in done.stderr
+    assert "divide the logits by 2" in (tmp_path / "adapter" / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_int8_weights_are_small_and_give_the_labels_of_the_calibrated_run(calibrated: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason='pip install -e ".[onnx]"')
+    done = command("export", calibrated, "-o", tmp_path / "int8", "--format", "onnx", "--quantize")
+    assert done.exit_code == 0, done.output
+    assert done.stderr == ""
+    assert "onnx in int8, logits within" in done.stdout.replace("\n", " ")
+    assert "quantized to int8" in (tmp_path / "int8" / "README.md").read_text()
+    assert (tmp_path / "int8" / "model.onnx").stat().st_size < 8e6, "5.4 million parameters"
+    assert not (tmp_path / "int8" / "float32.onnx").exists()
+    values: dict[str, Any] = {}
+    exec(code_of(tmp_path / "int8").replace('["Oil prices rise"]', repr(HEADLINES)), values)
+    expected = np.array([list(row.probabilities.values()) for row in load_run(calibrated)(HEADLINES)])
+    found = torch.from_numpy(values["logits"]).softmax(1).numpy()
+    assert np.abs(found - expected).max() < 0.05
+    assert (found.argmax(1) == expected.argmax(1)).mean() > 0.9
 
 
 @pytest.fixture

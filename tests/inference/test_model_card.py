@@ -20,7 +20,7 @@ def test_no_value_of_a_record_becomes_markup(run_dir: Path, tmp_path: Path) -> N
     result.config_hash = HOSTILE
     run.config.model.lora.target_modules = [HOSTILE]
     (tmp_path / "card").mkdir()
-    write_card(run, tmp_path / "card", usage="", library="peft")
+    write_card(run, tmp_path / "card", usage="", library="peft", more={"weights": HOSTILE})
     card = (tmp_path / "card" / "README.md").read_text()
     assert "<script>" not in card
     assert "<i>" not in card

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lora_agnews.inference import classifier as classifying
 from lora_agnews.inference.classifier import Classifier
+from lora_agnews.inference.prior import estimate_shares, reweight
 from lora_agnews.labels import LABELS
 from tests.commands import command
 from tests.files_of_rows import (
@@ -19,6 +21,7 @@ from tests.files_of_rows import (
     read_csv,
     write_lines,
 )
+from tests.records import change_record
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft 0.21
 
@@ -45,6 +48,36 @@ def test_full_adds_text_name_and_probabilities(run_dir: Path, expected: np.ndarr
         found = [float(row[f"p_{name}"]) for name in ("world", "sports", "business", "sci_tech")]
         assert found == pytest.approx(expected[i].tolist(), abs=1e-5)
         assert (row["ID"], row["text"], row["label_name"]) == (str(i), TEST_TEXTS[i], LABELS[int(row["Label"])])
+
+
+def test_a_uniform_prior_changes_probabilities_of_a_run_with_unequal_classes(
+    run_copy: Path, expected: np.ndarray, tmp_path: Path
+) -> None:
+    """From standard input too. Of several runs, the mean of what they have learnt counts."""
+    change_record(run_copy, data={"train_classes": [600, 200, 100, 100]})
+    wanted = expected / [0.6, 0.2, 0.1, 0.1]
+    wanted /= wanted.sum(1, keepdims=True)
+    stdin = "\n".join(TEST_TEXTS[:60]).encode()
+    done = command("predict", run_copy, "-", "--prior", "uniform", "--full", "-o", tmp_path / "out.csv", stdin=stdin)
+    assert done.exit_code == 0, done.output
+    rows = read_csv(tmp_path / "out.csv")
+    assert [float(row["p_world"]) for row in rows] == pytest.approx(wanted[:, 0].tolist(), abs=1e-5)
+    assert [int(row["Label"]) for row in rows] == wanted.argmax(1).tolist()
+
+
+def test_an_estimated_prior_is_that_of_all_texts_of_the_file(
+    run_dir: Path, expected: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classifying, "WINDOW_ROWS", 7)
+    news = write_lines(tmp_path / "news.txt", TEST_TEXTS[:60])
+    done = command("predict", run_dir, news, "--prior", "estimate", "--full", "-o", tmp_path / "out.csv")
+    assert done.exit_code == 0, done.output
+    shares = estimate_shares(expected, np.full(4, 0.25))
+    assert f"note: estimated shares: World {shares[0]:.1%}, Sports {shares[1]:.1%}" in done.stderr
+    wanted = reweight(expected, np.full(4, 0.25), shares)
+    rows = read_csv(tmp_path / "out.csv")
+    assert [row["text"] for row in rows] == TEST_TEXTS[:60]
+    assert [float(row["p_world"]) for row in rows] == pytest.approx(wanted[:, 0].tolist(), abs=1e-4)
 
 
 def test_unusual_texts_get_a_label_and_are_written_unchanged(run_dir: Path, tmp_path: Path) -> None:

@@ -1,14 +1,21 @@
 """The model is built as configured, from the weights and the seed alone."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 import peft
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from lora_agnews.errors import UserError
 from lora_agnews.labels import LABELS
-from lora_agnews.model.build import build_model, load_tokenizer
-from tests.models import TINY, MakeLora, perturb, some_batch
+from lora_agnews.model.build import build_model, check_padding, load_base, load_tokenizer
+from lora_agnews.model.encoder import find_encoder
+from tests.models import MODULES, TINY, MakeLora, config_of, perturb, save_encoder, some_batch
 
 
 @pytest.mark.parametrize("rslora", [False, True])
@@ -79,3 +86,51 @@ def test_the_tokenizer_refuses_texts_that_are_longer_than_the_model() -> None:
     assert load_tokenizer(TINY, 256).pad_token_id == 1
     with pytest.raises(UserError, match=r"data\.max_length=257: tiny has 256 positions"):
         load_tokenizer(TINY, 257)
+
+
+def test_a_tokenizer_without_a_padding_token_or_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
+    encoder = save_encoder("electra", tmp_path)
+    settings = tmp_path / "tokenizer_config.json"
+    values = json.loads(settings.read_text())
+    assert load_tokenizer(encoder, 64).pad_token_id == 1
+    settings.write_text(json.dumps({key: value for key, value in values.items() if key != "pad_token"}))
+    with pytest.raises(UserError, match=r"^model\.name=.*its tokenizer can't be used; it needs a padding token"):
+        load_tokenizer(encoder, 64)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(UserError, match=r"^model\.name=.*its tokenizer can't be loaded"):
+        load_tokenizer(encoder, 64)
+
+
+@pytest.mark.parametrize("family", MODULES)
+def test_no_tested_family_reads_the_padding_behind_a_text(family: str) -> None:
+    check_padding(AutoModelForSequenceClassification.from_config(config_of(family, 16, 2)).eval(), family)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes", "message"),
+    [
+        ("xlnet", {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 16}, "logits depend on the padding"),
+        (
+            "qwen2",
+            {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2},
+            "can't be called with input_ids and attention_mask .*padding token",
+        ),
+    ],
+)
+def test_a_model_that_reads_the_padding_behind_a_text_is_refused(
+    kind: str, sizes: dict[str, Any], message: str
+) -> None:
+    model = AutoModelForSequenceClassification.from_config(AutoConfig.for_model(kind, vocab_size=50, **sizes)).eval()
+    with pytest.raises(UserError, match=rf"^model\.name=it: .*{message}"):
+        check_padding(model, "it")
+
+
+def test_weights_that_lack_a_frozen_matrix_are_refused(tmp_path: Path) -> None:
+    """It would be random, and other in the process that loads the adapter."""
+    encoder = save_encoder("electra", tmp_path)
+    load_base(encoder)  # without a head, which is new in every run
+    path = tmp_path / "model.safetensors"
+    kept = {name: value for name, value in load_file(path).items() if not name.endswith("layer.1.output.dense.weight")}
+    save_file(kept, path, metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"its weights lack electra\..*layer\.1\.output\.dense\.weight; use a complete"):
+        load_base(find_encoder(str(tmp_path), None))

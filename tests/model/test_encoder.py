@@ -25,8 +25,8 @@ BROKEN = {"config.json": "{"}
 
 BAD_MODELS: list[tuple[dict[str, str] | None, int, list[str], list[str]]] = [
     ({}, 256, ["query"], ["model.name=", "no config.json"]),
-    (GPT, 256, ["query"], ["a gpt2 model can't be used", "roberta"]),
-    (HALF, 256, ["query"], ["config.json has intermediate_size=None"]),
+    (GPT, 256, ["query"], ["a gpt2 model can't be used", "encoder"]),
+    (HALF, 256, ["query"], ["can't build a model from its config.json"]),
     (BROKEN, 256, ["query"], ["config.json is not JSON"]),
     (None, 8192, ["query"], ["data.max_length=8192", "tiny", "use at most"]),
     (None, 256, ["query", "quary"], ["model.lora.target_modules", "quary", "query, value"]),

@@ -7,7 +7,7 @@ import pytest
 
 from lora_agnews.config.choices import Head
 from lora_agnews.errors import UserError
-from lora_agnews.model.architecture import FAMILIES, Architecture, HeadLayers, parse_architecture
+from lora_agnews.model.architecture import Architecture, parse_architecture
 from lora_agnews.model.lora import (
     HEADS,
     adapter_ranks,
@@ -16,7 +16,8 @@ from lora_agnews.model.lora import (
     targets_without_adapter,
     trained_parameters,
 )
-from tests.models import MakeLora, config_of
+from tests.models import HEADS as HEAD_LAYERS
+from tests.models import MODULES, MakeLora, config_of
 
 QV = ["query", "value"]
 
@@ -132,7 +133,7 @@ def test_trained_names_of_the_reference_are_adapters_and_head(roberta_base: Arch
     assert names == adapters | head
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", MODULES)
 @pytest.mark.parametrize(
     ("head", "trained", "adapted"),
     [("full", {"dense", "out"}, set()), ("lora", {"out"}, {"dense"}), ("out_proj", {"out"}, set())],
@@ -141,21 +142,44 @@ def test_a_head_trains_and_adapts_the_layers_that_its_rule_names_in_every_family
     lora: MakeLora, family: str, head: str, trained: set[str], adapted: set[str]
 ) -> None:
     architecture = parse_architecture("it", config_of(family, 16, 1).to_dict())
-    query = FAMILIES[family].attention[0]
-    names = trained_parameters(architecture, lora(target_modules=[query], head=head))
-    layers = architecture.head._asdict()
-    for role, layer in layers.items():
+    names = trained_parameters(architecture, lora(target_modules=[MODULES[family][0]], head=head))
+    for role, layer in zip(("dense", "out"), HEAD_LAYERS[family], strict=True):
         own = {name for name in names if f".{layer}." in name and ".lora_" not in name}
         assert bool(own) == (role in trained), role
-        assert len(own) in (0, 2), "weight and bias"
+        biases = 0 if family == "modernbert" and role == "dense" else 1
+        assert len(own) in (0, 1 + biases), "weight and bias"
         assert (f"base_model.model.{layer}.lora_A.default.weight" in names) == (role in adapted), role
 
 
-def test_the_rules_of_the_head_are_keyed_by_the_choices_and_name_roles_that_every_family_has() -> None:
+def test_the_rules_of_the_head_are_keyed_by_the_choices() -> None:
     assert list(HEADS) == list(Head)
-    for rule in HEADS.values():
-        assert set(rule.trained) <= set(HeadLayers._fields)
-        assert "out" in rule.trained, "the layer of the four classes is new in every run"
+
+
+@pytest.mark.parametrize("head", Head)
+def test_of_a_head_with_one_layer_that_layer_is_trained(lora: MakeLora, head: Head) -> None:
+    sizes = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1, "true_hidden_size": 16}
+    config = {"model_type": "mobilebert", "classifier_activation": False, "num_attention_heads": 2} | sizes
+    names = trained_parameters(parse_architecture("it", config), lora(target_modules=[], head=head))
+    assert list(names) == ["base_model.model.classifier.weight", "base_model.model.classifier.bias"]
+
+
+@pytest.mark.parametrize("family", MODULES)
+def test_all_linear_adapts_every_linear_layer_of_the_encoders_layers(lora: MakeLora, family: str) -> None:
+    """Not the head, nor the projections of the embeddings that ALBERT and small ELECTRA models have below layer 0."""
+    architecture = parse_architecture("it", config_of(family, 16, 2).to_dict())
+    outside = {*HEAD_LAYERS[family], "albert.encoder.embedding_hidden_mapping_in", "electra.embeddings_project"}
+    ranks = adapter_ranks(architecture, lora(target_modules="all-linear", head="full"))
+    assert set(ranks) == set(architecture.linears) - outside
+    if family != "albert":
+        upper = adapter_ranks(architecture, lora(target_modules="all-linear", layers="-1:"))
+        assert 2 * len(upper) == len(ranks)
+
+
+def test_an_unknown_target_is_refused_with_the_names_that_the_family_has(lora: MakeLora) -> None:
+    architecture = parse_architecture("it", config_of("modernbert", 16, 2).to_dict())
+    with pytest.raises(UserError, match=r"query matches no.*it has Wi, Wo, Wqkv, classifier, head\.dense"):
+        adapter_ranks(architecture, lora())
+    assert list(largest_ranks(architecture, lora(target_modules=["Wqkv"]), 1_000_000)) == ["[Wqkv]", "all-linear"]
 
 
 @pytest.mark.parametrize("head", Head)

@@ -14,7 +14,7 @@ from lora_agnews.model.build import adapt, speed_up_encoder
 from lora_agnews.model.encoder import find_encoder
 from lora_agnews.model.lora import prefix_end
 from lora_agnews.model.prefix import PartOfEncoder, keep_layers
-from tests.models import MakeLora, config_of, in_names_of
+from tests.models import OTHERS, MakeLora, config_of, in_names_of
 
 CPU = torch.device("cpu")
 
@@ -95,7 +95,7 @@ def test_a_state_outside_the_range_of_float16_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({}, r"layer 0 has one with model\.lora\.layers=all; use for example model\.lora\.layers=-4:"),
+        ({}, r"one is in layer 0 or below it \(model\.lora\.layers=all\); use for example model\.lora\.layers=-4:"),
         ({"layers": [0, 11]}, r"model\.lora\.layers=\[0,11\]"),
         ({"layers": "-2:", "bias": "all"}, r"model\.lora\.bias=all trains biases in all layers"),
     ],
@@ -107,3 +107,17 @@ def test_a_prefix_that_is_not_frozen_is_refused_with_both_keys(
     with pytest.raises(UserError, match=r"model\.prefix=cached.*" + message):
         prefix_end(roberta_base, lora(**change))
     assert prefix_end(roberta_base, lora(layers="-2:", bias="lora_only")) == 10
+
+
+def test_a_prefix_of_a_small_electra_may_not_have_its_projection_trained(lora: MakeLora) -> None:
+    shape = parse_architecture("it", config_of("electra", 16, 4).to_dict())
+    assert prefix_end(shape, lora(target_modules=["query"], layers="2:")) == 2
+    with pytest.raises(UserError, match=r"model\.prefix=cached needs layers below .* layer 0 or below it"):
+        prefix_end(shape, lora(target_modules=["query", "embeddings_project"], layers="2:"))
+
+
+@pytest.mark.parametrize("family", OTHERS)
+def test_a_prefix_is_refused_where_leaving_layers_out_is_not_known_to_be_exact(lora: MakeLora, family: str) -> None:
+    shape = parse_architecture("it", config_of(family, 16, 4).to_dict())
+    with pytest.raises(UserError, match=r"model\.prefix=cached: not for .* models, only for .*; use"):
+        prefix_end(shape, lora(target_modules=[], layers="2:"))

@@ -8,6 +8,7 @@ import pytest
 from lora_agnews.results.predictions import (
     PREDICTIONS_FILE,
     RECORD,
+    TEST_PREDICTIONS_FILE,
     is_correct,
     load_predictions,
     same_rows,
@@ -33,6 +34,15 @@ def test_predictions_are_read_back_with_the_texts_they_belong_to(tmp_path: Path)
     assert found["probability"].tolist() == [0.75, 0.25, 0.75]
     assert len(set(found["text"].tolist())) == 3
     assert [path.name for path in tmp_path.iterdir()] == [PREDICTIONS_FILE]
+
+
+def test_predictions_of_test_rows_have_a_file_of_their_own(tmp_path: Path) -> None:
+    saved(tmp_path, [0, 3], [0, 3])
+    save_predictions(tmp_path, columns_of([1, 2], [1, 1]), TEXTS, TEST_PREDICTIONS_FILE)
+    found = load_predictions(tmp_path, TEST_PREDICTIONS_FILE)
+    assert found is not None
+    assert found["label"].tolist() == [1, 2]
+    assert is_correct(saved(tmp_path, [0, 3], [0, 3])).all()
 
 
 def test_the_file_has_twelve_bytes_per_row(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ def change(folder: Path, path: str, value: Any) -> None:
         ("config.logger", ..., "it has no config.logger.wandb"),
         ("config.lora", None, None),
         ("data.val", None, "data.val is 'None'"),
+        ("data.train_classes", [18, "many"], "data.train_classes is "),
         ("environment.precision", 16, "environment.precision is '16'"),
         ("error", 5, "error is '5'"),
     ],

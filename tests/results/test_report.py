@@ -7,7 +7,6 @@ import hashlib
 import re
 import shlex
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -140,24 +139,37 @@ def test_the_command_of_a_run_gives_its_configuration(overrides: list[str]) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "dark")])
-def test_a_browser_draws_every_figure_without_an_error(
-    rows: list[Row], tmp_path: Path, width: int, scheme: str
+def test_a_browser_draws_every_figure_without_an_error_or_a_request(
+    rows: list[Row], tmp_path: Path, width: int, scheme: Any
 ) -> None:
+    playwright = pytest.importorskip("playwright.sync_api", reason='pip install -e ".[slow]"')
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     assert browser, "this test needs Chromium: apt-get install chromium"
-    page = tmp_path / "report.html"
-    write_report(rows, page, "Study")
-    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-    quiet += ["--no-first-run", "--disable-sync", "--disable-quic", f"--user-data-dir={tmp_path}/profile"]
-    shown = [f"--window-size={width},2000", "--virtual-time-budget=8000", "--enable-logging=stderr", "--dump-dom"]
-    shown += ["--force-dark-mode"] if scheme == "dark" else []
-    done: Any = subprocess.run(
-        [browser, "--headless", *quiet, *shown, f"file://{page}"], capture_output=True, text=True, timeout=120
-    )
-    messages = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    assert not [line for line in messages if "WebGL" not in line and "GL Driver" not in line]  # no GPU here
-    # against parameters, parallel axes, effects of three keys, curves
-    body = re.sub(r"<script.*?</script>", "", done.stdout.split("</head>")[1], flags=re.DOTALL)
-    assert body.count("js-plotly-plot") == 6
-    assert "needs JavaScript" not in body
-    assert "NaN" not in body
+    file = tmp_path / "report.html"
+    write_report(rows, file, f"Study {HOSTILE}")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        page = started.new_page(viewport={"width": width, "height": 2000}, color_scheme=scheme)
+        asked, said = list[str](), list[str]()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+        page.goto(file.as_uri())
+        page.wait_for_function("document.querySelectorAll('.js-plotly-plot .main-svg').length >= 6")
+        # against parameters, parallel axes, effects of three keys, curves
+        drawn = page.eval_on_selector_all(
+            ".js-plotly-plot", "plots => plots.map(plot => plot.querySelectorAll('.main-svg path, canvas').length)"
+        )
+        shown = page.inner_text("body")
+        content = page.content()
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        started.close()
+    assert len(drawn) == 6
+    assert min(drawn) > 0
+    assert [line for line in said if "WebGL" not in line and "GL Driver" not in line] == []  # no GPU here
+    assert [url for url in asked if not url.startswith(("file://", "data:", "blob:"))] == []
+    assert HOSTILE in shown, "as text"
+    assert wide <= width
+    assert "needs JavaScript" not in shown
+    assert "NaN" not in re.sub(r"<script.*?</script>", "", content, flags=re.DOTALL)

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 import lora_agnews.config.hydra_job  # noqa: F401  # registers the resolver run_name
 from lora_agnews.config.compose import compose_config, hydra_initialized
-from lora_agnews.data.source import fingerprints, load_rows
+from lora_agnews.data.source import Source, fingerprints, load_rows
 from lora_agnews.errors import RunLocked
 from lora_agnews.results.record import RunResult
 from lora_agnews.sweeps import multirun
@@ -41,6 +41,16 @@ def started(folder: Path, *overrides: str) -> tuple[MultirunCallback, list[str]]
     callback = MultirunCallback()
     callback.on_multirun_start(values)
     return callback, OmegaConf.to_container(values.hydra.overrides.hydra, resolve=False)  # type: ignore[return-value]
+
+
+def test_a_launcher_of_a_cluster_gets_an_absolute_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for launcher, folder in (("basic", "mine"), ("ray", str(tmp_path / "mine"))):
+        values = hydra_values("model=tiny", "hydra.sweep.dir=mine")
+        with open_dict(values):
+            values.hydra.runtime.choices["hydra/launcher"] = launcher
+        MultirunCallback().on_multirun_start(values)
+        assert values.hydra.sweep.dir == folder
 
 
 def test_runs_are_named_after_what_varies_and_a_hash_of_all_values(
@@ -105,7 +115,7 @@ def test_a_directory_with_the_run_of_another_configuration_is_refused(
 
 def test_rows_that_changed_since_a_run_are_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_labelled(tmp_path / "few.csv", 53)
-    train, _ = load_rows("files", str(tmp_path / "few.csv"), None)
+    train, _ = load_rows(Source("files", str(tmp_path / "few.csv")))
     save_record(tmp_path / "sweep" / "a", 0.9, "model=tiny", f"data.train_file={tmp_path}/few.csv")
     record = RunResult.load(tmp_path / "sweep" / "a")
     record.data["fingerprints"] = fingerprints(train, None)

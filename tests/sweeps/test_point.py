@@ -15,6 +15,7 @@ from lora_agnews.sweeps.point import run_point
 from lora_agnews.sweeps.progress import SweepProgress, conclude
 from lora_agnews.terminal import console
 from lora_agnews.training.in_process import log_file
+from lora_agnews.training.in_sweep import InSweep
 from tests.records import save_record
 
 
@@ -35,7 +36,7 @@ def test_a_point_that_is_done_is_not_run_again(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(point, "run", None)
     config = compose_config(["model=tiny"])
     RunResult.of(config, status=status, metrics={"val/accuracy": 0.5}, seconds={"total": 1.0}).save(tmp_path)
-    assert run_point(config, tmp_path, "group").status == status
+    assert run_point(config, tmp_path, "group", InSweep()).status == status
 
 
 def test_a_point_with_a_damaged_record_is_left_as_it_is_and_fails_the_sweep(
@@ -63,44 +64,44 @@ def test_any_other_point_is_started_or_continued_in_the_group_of_its_sweep(
         RunResult.of(config, status=status).save(tmp_path)
     given: list[tuple[str | None, str | None]] = []
 
-    def run(config: TrainConfig, run_dir: Path, *_: object, is_tested: bool) -> RunResult:
-        assert not is_tested, "the sweep tests its winner"
+    def run(config: TrainConfig, run_dir: Path, in_sweep: InSweep) -> RunResult:
+        assert not in_sweep.is_tested, "the sweep tests its winner"
         given.append((config.resume, config.logger.group))
         return RunResult.of(config, status="finished")
 
     monkeypatch.setattr(point, "run", run)
-    assert run_point(config, tmp_path, "my sweep").succeeded
+    assert run_point(config, tmp_path, "my sweep", InSweep()).succeeded
     assert given == [(str(tmp_path) if status else None, "my sweep")]
 
 
 def test_a_group_that_was_given_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = compose_config(["model=tiny", "logger.group=mine"])
     monkeypatch.setattr(point, "run", lambda config, *_, **__: RunResult.of(config, status="finished"))
-    assert run_point(config, tmp_path, "my sweep").config["logger"]["group"] == "mine"
+    assert run_point(config, tmp_path, "my sweep", InSweep()).config["logger"]["group"] == "mine"
 
 
 def test_a_point_is_tested_at_its_end_if_all_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[bool] = []
 
-    def run(config: TrainConfig, *_: object, is_tested: bool) -> RunResult:
-        given.append(is_tested)
+    def run(config: TrainConfig, run_dir: Path, in_sweep: InSweep) -> RunResult:
+        given.append(in_sweep.is_tested)
         return RunResult.of(config, status="finished")
 
     monkeypatch.setattr(point, "run", run)
     for which in ("winner", "tied", "all", "none"):
-        run_point(compose_config(["model=tiny", f"test={which}"]), tmp_path / which, "group")
+        run_point(compose_config(["model=tiny", f"test={which}"]), tmp_path / which, "group", InSweep())
     assert given == [False, False, True, False]
 
 
 def test_a_run_on_several_devices_is_no_point_of_a_sweep(tmp_path: Path) -> None:
-    result = run_point(compose_config(["model=tiny", "trainer.devices=2"]), tmp_path, "group")
+    result = run_point(compose_config(["model=tiny", "trainer.devices=2"]), tmp_path, "group", InSweep())
     assert result.status == "failed"
     assert "workers=N" in str(result.error)
 
 
 def test_a_point_on_which_another_process_works_is_left_to_it(tmp_path: Path) -> None:
     with run_lock(tmp_path), pytest.raises(RunLocked):
-        run_point(compose_config(["model=tiny"]), tmp_path, "group")
+        run_point(compose_config(["model=tiny"]), tmp_path, "group", InSweep())
     assert list(tmp_path.iterdir()) == [tmp_path / LOCK_FILE]
 
 
@@ -112,7 +113,7 @@ def test_the_output_of_a_run_is_suppressed_and_that_of_the_sweep_is_not(
         return RunResult.of(config, status="finished")
 
     monkeypatch.setattr(point, "run", run)
-    run_point(compose_config(["model=tiny"]), tmp_path, "group")
+    run_point(compose_config(["model=tiny"]), tmp_path, "group", InSweep())
     console.print_line("a line of the sweep")
     assert capfd.readouterr().out == "a line of the sweep\n"
 
@@ -135,5 +136,5 @@ def test_the_run_of_another_configuration_is_not_taken_for_this_point(tmp_path: 
     run_dir = tmp_path / "run"
     save_record(run_dir, 0.9, "model=tiny", "lora.r=4")
     with pytest.raises(UserError, match=r"has a run of another configuration.*Give the sweep a new directory"):
-        run_point(compose_config(["model=tiny"]), run_dir, "group")
+        run_point(compose_config(["model=tiny"]), run_dir, "group", InSweep())
     assert RunResult.load(run_dir).config["model"]["lora"]["r"] == 4

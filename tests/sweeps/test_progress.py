@@ -22,7 +22,7 @@ def outcomes(monkeypatch: pytest.MonkeyPatch) -> dict[str, RunResult]:
     """Name of a run -> the record that it leaves instead of being trained."""
     found: dict[str, RunResult] = {}
 
-    def run_point(config: TrainConfig, run_dir: Path, group: str, should_prune: object = None) -> RunResult:
+    def run_point(config: TrainConfig, run_dir: Path, group: str, in_sweep: object) -> RunResult:
         run_dir.mkdir(exist_ok=True)
         if not (run_dir / "result.json").exists():
             found[run_dir.name].save(run_dir)

@@ -28,6 +28,7 @@ LARGE = ("heads", "reference")  # seconds
 def test_the_shipped_studies_can_be_built(name: str) -> None:
     shipped = Study(compose_study([f"study={name}"]))
     assert shipped.num_runs
+    assert shipped.config.overrides.count("data.split_seed=0") == 1  # all seeds validate on the same rows
     assert all(not isinstance(budget, Exception) for _, budget in shipped.budgets)
 
 

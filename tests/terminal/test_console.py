@@ -3,12 +3,15 @@
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from lora_agnews.errors import UserError
 from lora_agnews.terminal import console
+from tests.commands import run_python
 from tests.terminal.conftest import MakeConsole
 
 LONG = "/a/long/path " * 12 + "[with] brackets"
@@ -130,3 +133,14 @@ def test_a_worker_rank_says_nothing(tmp_path: Path) -> None:
         [sys.executable, "-c", SILENT], capture_output=True, text=True, env=os.environ, cwd=tmp_path, check=True
     )
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_a_notebook_shows_bars_if_it_has_ipywidgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "err", Console(force_jupyter=True))
+    assert console.shows_bars() == (find_spec("ipywidgets") is not None)
+
+
+def test_a_command_that_a_notebook_starts_shows_no_bars() -> None:
+    """Jupyter asks for colours, so rich takes its output for a terminal."""
+    shown = "from lora_agnews.terminal import console; print(console.err.is_terminal, console.shows_bars())"
+    assert run_python("-c", shown, JPY_PARENT_PID="1", FORCE_COLOR="1").stdout == "True False\n"

@@ -12,6 +12,7 @@ from lora_agnews.config.schema import TrainConfig
 from lora_agnews.results.record import RunResult, Status
 from lora_agnews.training import trainer as trainer_module
 from lora_agnews.training.callbacks import PruningCallback
+from lora_agnews.training.in_sweep import InSweep
 from lora_agnews.training.recording import recorded
 from lora_agnews.training.task import LoRAClassifier
 from tests.resuming import kill, train
@@ -57,7 +58,7 @@ def test_fewer_processes_than_devices_are_refused(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(trainer_module.L.Trainer, "world_size", 1)
     config.trainer.devices = 2
     with pytest.raises(RuntimeError, match=r"trainer\.devices=2, but this run has 1 process.*srun --ntasks-per-node=2"):
-        trainer_module.build_trainer(config.trainer, tmp_path, 5, [], {}, None, None)  # type: ignore[arg-type]
+        trainer_module.build_trainer(config.trainer, tmp_path, 5, [], {}, None, InSweep())  # type: ignore[arg-type]
 
 
 def test_pruners_count_validations_also_after_a_resume() -> None:

@@ -9,6 +9,8 @@ import torch
 from lora_agnews.config.compose import compose_config
 from lora_agnews.training import estimate
 from lora_agnews.training.estimate import DurationEstimate, batches_left
+from lora_agnews.training.in_sweep import InSweep
+from lora_agnews.training.run import ALONE
 
 
 class Clock:
@@ -37,7 +39,7 @@ def a_trainer(batches: int, done: int = 0, precision: str = "32-true", accumulat
         accumulate_grad_batches=accumulate,
         estimated_stepping_batches=batches // accumulate,
         fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress)),
-        datamodule=SimpleNamespace(val_rows=[0] * 320, batch_size=32),
+        datamodule=SimpleNamespace(val_rows=[0] * 320, batch_size=32, states={}),
         val_check_interval=100,
     )
 
@@ -46,9 +48,11 @@ def task(width: int) -> Any:
     return SimpleNamespace(model=SimpleNamespace(config=SimpleNamespace(hidden_size=width)))
 
 
-def train(trainer: Any, clock: Clock, seconds: float, batches: int, width: int = 768) -> None:
+def train(
+    trainer: Any, clock: Clock, seconds: float, batches: int, width: int = 768, in_sweep: InSweep = ALONE
+) -> None:
     """Let the callback see batches that take `seconds` each."""
-    callback = DurationEstimate()
+    callback = DurationEstimate(in_sweep)
     callback.on_train_start(trainer, task(width))
     for number in range(batches):
         callback.on_train_batch_start(trainer, task(width), {}, number)
@@ -110,6 +114,31 @@ def test_a_long_training_names_the_ways_to_shorten_it(
     assert ("; with trainer" in err) == bool(advised)
 
 
+def test_with_a_cached_prefix_the_recipe_for_a_laptop_is_not_advised(
+    clock: Clock, capfd: pytest.CaptureFixture[str]
+) -> None:
+    trainer = a_trainer(10_000)
+    trainer.datamodule.states = {"train": object()}
+    train(trainer, clock, 4.0, 30)
+    assert "To shorten it: data.train_rows=NUMBER, or a GPU" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("workers", "whole"),
+    [(1, "the 9 runs of the sweep about 13 min, one after another"), (3, "about 4 min, with 3 workers")],
+)
+def test_the_first_run_of_a_sweep_estimates_the_whole_sweep(
+    clock: Clock, capfd: pytest.CaptureFixture[str], workers: int, whole: str
+) -> None:
+    train(a_trainer(101), clock, 1.0, 30, in_sweep=InSweep(runs=9, workers=workers))
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("note: training will take about ")
+    assert whole in err
+    train(a_trainer(1_010), clock, 1.0, 30, in_sweep=InSweep(runs=9))
+    assert "2.6 hours, one after another. To shorten it: experiment=laptop" in capfd.readouterr().err
+
+
 def test_on_a_gpu_nothing_is_advised(clock: Clock, capfd: pytest.CaptureFixture[str]) -> None:
     train(a_trainer(10_000, device="cuda"), clock, 4.0, 30)
     out, err = capfd.readouterr()
@@ -125,11 +154,11 @@ def test_bfloat16_that_does_not_pay_is_noted(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, units: dict[str, bool], width: int, why: str
 ) -> None:
     capabilities(monkeypatch, **units)
-    DurationEstimate().on_train_start(a_trainer(10, precision="bf16-mixed"), task(width))
+    DurationEstimate(ALONE).on_train_start(a_trainer(10, precision="bf16-mixed"), task(width))
     assert f"trainer.precision=bf16-mixed is slower here than 32-true: {why}" in capfd.readouterr().err
-    DurationEstimate().on_train_start(a_trainer(10), task(width))
+    DurationEstimate(ALONE).on_train_start(a_trainer(10), task(width))
     capabilities(monkeypatch, amx_bf16=True)
-    DurationEstimate().on_train_start(a_trainer(10, precision="bf16-mixed"), task(width))
+    DurationEstimate(ALONE).on_train_start(a_trainer(10, precision="bf16-mixed"), task(width))
     assert capfd.readouterr().err == ""
 
 

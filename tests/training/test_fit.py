@@ -17,13 +17,14 @@ from lora_agnews.model.encoder import find_encoder
 from lora_agnews.training import fit as fitting
 from lora_agnews.training.callbacks import Stopwatch
 from lora_agnews.training.fit import Parts, fit, prepare
+from lora_agnews.training.in_sweep import InSweep
 from lora_agnews.training.trainer import build_trainer
 
 TINY = find_encoder("tiny", None)
 
 
 def trainer_of(config: TrainConfig, parts: Parts, run_dir: Path) -> L.Trainer:
-    return build_trainer(config.trainer, run_dir, parts.batches, [], {"config": "x"}, Stopwatch(0.0, 0.0), None)
+    return build_trainer(config.trainer, run_dir, parts.batches, [], {"config": "x"}, Stopwatch(0.0, 0.0), InSweep())
 
 
 @pytest.fixture
@@ -90,8 +91,8 @@ def test_the_metrics_are_those_of_the_best_validation_and_its_weights_are_tested
     with torch.no_grad():  # what the last step left is replaced by the best checkpoint
         for parameter in trainable_parameters(parts.task).values():
             parameter.zero_()
-    metrics, confusion = fitting.test(parts, trainer, tmp_path, is_wanted=True)
-    assert metrics == {}, "no test file"
+    metrics, confusion, predictions = fitting.test(parts, trainer, tmp_path, is_wanted=True)
+    assert metrics == predictions == {}, "no test file"
     assert confusion == [], "that of the best validation is in what fit returned"
     for name, value in trainable_parameters(parts.task).items():
         assert torch.equal(value.cpu(), best["state_dict"][name])

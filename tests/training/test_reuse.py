@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lora_agnews.config.compose import compose_config
-from lora_agnews.data.source import fingerprints, load_rows
+from lora_agnews.data.source import Source, fingerprints, load_rows
 from lora_agnews.errors import UserError
 from lora_agnews.results.record import RunResult
 from lora_agnews.training.reuse import check_configuration, check_rows
@@ -30,7 +30,7 @@ def test_rows_that_have_changed_since_a_run_are_refused(tmp_path: Path, changed:
         save_record(tmp_path / "sweep" / name, 0.9, "model=tiny", *values)
     check_rows(tmp_path / "sweep")  # records of version 0.1 do not know their rows
     record = RunResult.load(tmp_path / "sweep" / "b")
-    record.data["fingerprints"] = fingerprints(*load_rows("files", *map(str, files.values())))
+    record.data["fingerprints"] = fingerprints(*load_rows(Source("files", *map(str, files.values()))))
     record.save(tmp_path / "sweep" / "b")
     check_rows(tmp_path / "sweep")
     write_labelled(files[changed], 54)

@@ -11,7 +11,7 @@ from lora_agnews.config.compose import compose_config
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import RunLocked, UserError
 from lora_agnews.files.locks import LOCK_FILE, run_lock
-from lora_agnews.results.predictions import is_correct, load_predictions
+from lora_agnews.results.predictions import PREDICTIONS_FILE, TEST_PREDICTIONS_FILE, is_correct, load_predictions
 from lora_agnews.results.record import RunResult
 from lora_agnews.training.run import run
 from tests.resuming import train
@@ -26,16 +26,20 @@ def test_an_early_stop_is_a_success(short_config: TrainConfig, tmp_path: Path) -
     assert (result.status, result.succeeded) == ("stopped_early", True)
 
 
-def test_a_run_stores_the_predictions_of_its_best_validation(short_config: TrainConfig, tmp_path: Path) -> None:
+def test_a_run_stores_its_predictions_of_the_best_validation_and_of_the_test(
+    short_config: TrainConfig, tmp_path: Path
+) -> None:
     result = train(tmp_path, short_config)
-    found = load_predictions(tmp_path)
-    assert found is not None
-    assert len(found) == result.data["val"]
-    assert is_correct(found).mean() == pytest.approx(result.metrics["val/accuracy"], abs=1e-6)
-    assert short_config.data.train_file is not None
-    with Path(short_config.data.train_file).open(newline="") as stream:
+    assert short_config.data.train_file == short_config.data.test_file
+    with Path(str(short_config.data.train_file)).open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert [zlib.crc32(rows[number]["text"].encode()) for number in found["row"]] == found["text"].tolist()
+    for split, name in (("val", PREDICTIONS_FILE), ("test", TEST_PREDICTIONS_FILE)):
+        found = load_predictions(tmp_path, name)
+        assert found is not None
+        assert len(found) == result.data[split]
+        assert is_correct(found).mean() == pytest.approx(result.metrics[f"{split}/accuracy"], abs=1e-6)
+        assert [zlib.crc32(rows[number]["text"].encode()) for number in found["row"]] == found["text"].tolist()
+    assert sum(result.data["train_classes"]) == result.data["train"]
 
 
 @pytest.mark.parametrize("status", ["finished", "stopped_early"])

@@ -10,8 +10,10 @@ import pytest
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import RunLocked, UserError
 from lora_agnews.files.locks import run_lock
+from lora_agnews.results.predictions import TEST_PREDICTIONS_FILE
 from lora_agnews.results.record import RunResult
 from lora_agnews.training import testing
+from lora_agnews.training.in_sweep import InSweep
 from lora_agnews.training.run import run
 from lora_agnews.training.testing import add_test
 from tests.files_of_rows import write_labelled
@@ -32,7 +34,7 @@ def logged(run_dir: Path) -> list[dict[str, str]]:
 
 def untested(run_dir: Path, config: TrainConfig) -> RunResult:
     run_dir.mkdir()
-    return run(copy.deepcopy(config), run_dir, is_tested=False)
+    return run(copy.deepcopy(config), run_dir, InSweep(is_tested=False))
 
 
 def test_a_test_later_gives_the_numbers_of_a_test_at_the_end(short_config: TrainConfig, tmp_path: Path) -> None:
@@ -41,6 +43,7 @@ def test_a_test_later_gives_the_numbers_of_a_test_at_the_end(short_config: Train
     before = untested(tmp_path / "later", short_config)
     assert before.awaits_test
     assert not any(key.startswith("test/") for key in before.metrics)
+    assert not (tmp_path / "later" / TEST_PREDICTIONS_FILE).exists()
     add_test(tmp_path / "later")
     after = RunResult.load(tmp_path / "later")
     assert values(tmp_path / "later") == values(tmp_path / "now")
@@ -52,8 +55,8 @@ def test_a_test_later_gives_the_numbers_of_a_test_at_the_end(short_config: Train
         {key: value for key, value in after.metrics.items() if key.startswith("test/")},
     )
     assert not any(key.startswith("test/") for row in rows for key in row)
-    for name in ("curves.png", "confusion.png"):
-        assert (tmp_path / "later/figures" / name).read_bytes() == (tmp_path / "now/figures" / name).read_bytes()
+    for name in ("figures/curves.png", "figures/confusion.png", TEST_PREDICTIONS_FILE):
+        assert (tmp_path / "later" / name).read_bytes() == (tmp_path / "now" / name).read_bytes()
     record = (tmp_path / "later" / "result.json").read_bytes()
     add_test(tmp_path / "later")
     assert (tmp_path / "later" / "result.json").read_bytes() == record, "it is not tested twice"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import wandb
 
-from lora_agnews.config.schema import LoggerConfig
+from lora_agnews.config.sections import LoggerConfig
 from lora_agnews.training.tracking import open_tracking
 from tests.wandb_runs import records, track
 

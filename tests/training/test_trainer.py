@@ -12,12 +12,15 @@ from lora_agnews.config.compose import compose_config
 from lora_agnews.results.monitor import MONITOR
 from lora_agnews.training.callbacks import PruningCallback, Stopwatch
 from lora_agnews.training.checkpoint import Checkpoints
+from lora_agnews.training.in_sweep import InSweep
 from lora_agnews.training.trainer import build_trainer, steps_between_logs, stopped_early, stopwatch_of
 
 
 def trainer_for(folder: Path, batches: int, *overrides: str, should_prune: Any = None) -> L.Trainer:
     config = compose_config(["model=tiny", "trainer.accelerator=cpu", "trainer.precision=32-true", *overrides])
-    return build_trainer(config.trainer, folder, batches, [], {"config": "x"}, Stopwatch(0.0, 0.0), should_prune)
+    return build_trainer(
+        config.trainer, folder, batches, [], {"config": "x"}, Stopwatch(0.0, 0.0), InSweep(should_prune)
+    )
 
 
 @pytest.mark.parametrize(
