@@ -15,7 +15,7 @@ EXAMPLES = {
     f"{TRAIN} model.lora.r=2": "any value below, also as lora.r=2",
     f"{TRAIN} -m lora.r=1,2,4 seed=0,1": "one run for each combination",
     f"{TRAIN} resume=RUN_DIR": "continue a run where it stopped",
-    f"{TRAIN} debug=fast": "one step of everything, as a test",
+    f"{TRAIN} debug=fast": "one step, to find mistakes first",
     "python -m lora_agnews budget lora.r=4": "what would be trained, and what fits",
 }
 SHOWN = "\n".join(f"  {command:<{max(map(len, EXAMPLES))}}  {meaning}" for command, meaning in EXAMPLES.items())

@@ -122,7 +122,7 @@ def _resolve_start(devices: int, nodes: int) -> str:
     several = devices * nodes > 1
     if several and "SLURM_STEP_ID" in os.environ and int(os.environ.get("SLURM_NTASKS", 1)) > 1:
         return f"slurm{os.environ['SLURM_JOB_ID']}.{os.environ['SLURM_STEP_ID']}"
-    if several and {"TORCHELASTIC_RUN_ID", NODE_RANK} & os.environ.keys():
+    if several and ("TORCHELASTIC_RUN_ID" in os.environ or (nodes > 1 and NODE_RANK in os.environ)):
         raise UserError("the processes of this run need one directory; add hydra.run.dir=runs/NAME")
     return f"{datetime.now():%Y%m%d-%H%M%S-%f}"
 
