@@ -7,13 +7,13 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.records import config_of, encoder_of, layers_of, load, load_json, rows_of, training_seconds
+from benchmarks.records import by_number_of_rows, config_of, encoder_of, layers_of, load, load_json, training_seconds
 from lora_agnews.budget import HARD_LIMIT
 from lora_agnews.results.figures import BLUE, GREY, RED, STYLE
 from lora_agnews.results.ranking import pareto
 from lora_agnews.results.row import TEST
 
-TEAL = "#2a9fb0"
+TEAL, DARK_GREY = "#2a9fb0", "#6b7280"
 
 
 def draw_prefix(names: Sequence[str], path: Path) -> None:
@@ -56,19 +56,28 @@ def draw_parameters(name: str, path: Path) -> None:
         figure.savefig(path, dpi=100)
 
 
-def draw_rows(names: Sequence[str], path: Path) -> None:
+def draw_rows(curves: Sequence[Sequence[str]], path: Path) -> None:
     """Draw test accuracy against the number of training rows, for our runs and for the SVM."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8, 4.2), layout="constrained")
         axes = figure.subplots()
         svm = load_json("svm")
-        axes.plot([each["rows"] for each in svm], [each["test"] for each in svm], "s--", color=GREY, label="SVM")
-        for name, colour in zip(names, (BLUE, RED), strict=True):
-            rows = sorted(load(name), key=rows_of)
-            errors = [0.0 if row.n < 2 else row.std(TEST) for row in rows]
-            numbers, scores = [rows_of(row) for row in rows], [row.mean(TEST) for row in rows]
-            axes.errorbar(numbers, scores, errors, fmt="o-", capsize=3, color=colour, label=encoder_of(rows[0]))
+        axes.plot(
+            [each["rows"] for each in svm],
+            [each["test"] for each in svm],
+            "s--",
+            color=DARK_GREY,
+            label="TF-IDF and SVM",
+        )
+        for names, colour in zip(curves, (BLUE, RED), strict=False):
+            rows = by_number_of_rows(names)
+            errors = [0.0 if row.n < 2 else row.std(TEST) for row in rows.values()]
+            scores, label = [row.mean(TEST) for row in rows.values()], encoder_of(next(iter(rows.values())))
+            axes.errorbar(list(rows), scores, errors, fmt="o-", capsize=3, color=colour, label=label)
         axes.set(xscale="log", xlabel="training rows", ylabel="test accuracy")
+        ticks = [digit * 10**power for power in (2, 3, 4) for digit in (1, 2, 5)][2:]
+        axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+        axes.minorticks_off()
         axes.grid(alpha=0.3)
         axes.legend(edgecolor="none", loc="lower right")
         figure.savefig(path, dpi=100)

@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,12 @@ def layers_of(row: Row) -> str:
 def rows_of(row: Row) -> int:
     """Return the number of training rows."""
     return int(row.counted[0][1].data["train"])
+
+
+def by_number_of_rows(names: Sequence[str]) -> dict[int, Row]:
+    """Return number of training rows -> row of the records of these names, in ascending order."""
+    found = {rows_of(row): row for name in names for row in load(name)}
+    return dict(sorted(found.items()))
 
 
 def training_seconds(row: Row) -> float:

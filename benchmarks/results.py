@@ -10,7 +10,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import pictures
-from benchmarks.records import config_of, encoder_of, layers_of, load, load_json, rows_of, training_seconds
+from benchmarks.records import (
+    by_number_of_rows,
+    config_of,
+    encoder_of,
+    layers_of,
+    load,
+    load_json,
+    training_seconds,
+)
 from lora_agnews.config.rules import to_override
 from lora_agnews.results.cost import cost_of
 from lora_agnews.results.row import TEST, Row
@@ -18,6 +26,7 @@ from lora_agnews.results.row import TEST, Row
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, PICTURES = ROOT / "docs" / "results.md", ROOT / "docs" / "pictures"
 RECIPES = {("full", 1): "seed", ("lora", 2): "lean", ("full", 8): "best", ("lora", 4): "laptop"}  # by head and r
+ROWS = [["rows-mpnet", "laptop"]]  # records of each curve of accuracy against rows
 TABLE = re.compile(r"(<!-- records: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -98,18 +107,17 @@ def parameter_table(name: str) -> list[str]:
     return [*lines, "", origin(rows)]
 
 
-def rows_table(names: Sequence[str]) -> list[str]:
-    """Return the test accuracy by the number of training rows, beside the SVM."""
-    found = {name: {rows_of(row): row for row in load(name)} for name in names}
+def rows_table(curves: Sequence[Sequence[str]]) -> list[str]:
+    """Return the test accuracy by the number of training rows, one column per curve, beside the SVM."""
+    found = [by_number_of_rows(names) for names in curves]
     svm = {each["rows"]: each["test"] for each in load_json("svm")}
-    titles = [
-        f"{encoder_of(next(iter(rows.values())))}, {layers_of(next(iter(rows.values())))}" for rows in found.values()
-    ]
+    firsts = [next(iter(rows.values())) for rows in found]
+    titles = [f"{encoder_of(row)}, {layers_of(row)}" for row in firsts]
     lines = [f"| training rows | {' | '.join(titles)} | TF-IDF and a linear SVM |", f"|---:|{'---|' * len(titles)}---|"]
-    for number in sorted(set().union(*found.values())):
-        ours = [rows[number].spread(TEST) if number in rows else "" for rows in found.values()]
+    for number in sorted({*svm, *(each for rows in found for each in rows)}):
+        ours = [rows[number].spread(TEST) if number in rows else "" for rows in found]
         lines.append(f"| {number:,} | {' | '.join(ours)} | {f'{svm[number]:.4f}' if number in svm else ''} |")
-    return [*lines, "", origin([row for rows in found.values() for row in rows.values()])]
+    return [*lines, "", origin([row for rows in found for row in rows.values()])]
 
 
 def averaging_table(name: str) -> list[str]:
@@ -126,6 +134,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "prefix-tiny": lambda: prefix_table("prefix-tiny"),
     "prefix-minilm": lambda: prefix_table("prefix-minilm"),
     "laptop": lambda: recipe_table("laptop"),
+    "rows": lambda: rows_table(ROWS),
     "laptop-rate": lambda: rate_table("laptop-rate"),
     "pruning": pruning_table,
 }
@@ -138,6 +147,7 @@ def filled(page: str) -> str:
 
 def main() -> None:
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    pictures.draw_rows(ROWS, PICTURES / "rows.png")
     pictures.draw_prefix(["prefix-tiny", "prefix-minilm"], PICTURES / "prefix.png")
 
 
