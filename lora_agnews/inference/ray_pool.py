@@ -52,8 +52,8 @@ def predict_files(
     address = os.environ.get("RAY_ADDRESS", "local")
     try:
         ray.init(address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    except (ValueError, ConnectionError) as error:
-        raise RuntimeError(f"RAY_ADDRESS={address}: no cluster of Ray can be reached there: {error}") from error
+    except Exception as error:  # ValueError, ConnectionError and, if this machine is too slow, Exception itself
+        raise RuntimeError(f"Ray can't be started or reached (RAY_ADDRESS={address}): {error}") from error
     try:
         number, reserved = share_of([node["Resources"] for node in ray.nodes() if node["Alive"]], workers)
         context = ray.data.DataContext.get_current()

@@ -119,6 +119,18 @@ def test_each_row_is_written_once_with_the_same_label_although_an_actor_is_kille
 
 
 @pytest.mark.slow
+def test_a_cluster_that_is_not_there_is_one_message(
+    run_dir: Path, news: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", "nowhere")
+    done = command("predict", run_dir, news / "*.parquet", "--engine", "ray", "-o", tmp_path / "out")
+    assert done.exit_code == 1, done.output
+    assert "Ray can't be started or reached (RAY_ADDRESS=nowhere)" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
 def test_a_restart_classifies_what_is_missing_and_bad_files_do_not_stop_the_others(
     run_dir: Path, news: Path, tmp_path: Path
 ) -> None:
