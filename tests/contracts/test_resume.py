@@ -98,7 +98,7 @@ def test_a_run_is_the_same_before_and_after_another_in_one_process(
     torch.testing.assert_close(remains(tmp_path / "again"), uninterrupted[1], rtol=0, atol=0)
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.parametrize("family", ["electra", *OTHERS])
 def test_a_continued_run_of_another_family_is_exact(
     short_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
