@@ -28,7 +28,7 @@ def main() -> None:
         began = time.perf_counter()
         values = [f"data.train_file={args.train_file}", f"data.batch_size={args.batch_size}", f"data.bucket={bucket}"]
         config = compose_config([*values, f"data.cache_dir={cache}"])
-        data = AGNewsDataModule(tokenizer, **asdict(config.data), seed=0, devices=1)
+        data = AGNewsDataModule(tokenizer, **asdict(config.data), seed=0, processes=1)
         data.setup()
         return data, time.perf_counter() - began
 

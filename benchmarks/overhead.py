@@ -54,7 +54,7 @@ def through_lightning(model: Path, steps: int) -> float:
 
 def parts(model: Path) -> tuple[nn.Module, DataLoader[Batch], torch.optim.Optimizer]:
     config, encoder = compose_config([f"model.name={model}", *SHORT]), find_encoder(str(model), None)
-    data = AGNewsDataModule(load_tokenizer(encoder, 8), **asdict(config.data), seed=0, devices=1)
+    data = AGNewsDataModule(load_tokenizer(encoder, 8), **asdict(config.data), seed=0, processes=1)
     data.setup()
     built = build_model(encoder, LoraSpec.of(config.model), 0)
     speed_up_encoder(built, read_architecture_folder(encoder.name, encoder.folder))

@@ -16,6 +16,7 @@ from omegaconf.errors import (
 
 from lora_agnews.config.keys import ALIASES, GROUPS, RULES, STUDY_RULES
 from lora_agnews.config.rules import describe_allowed
+from lora_agnews.config.scripts import TRAIN
 from lora_agnews.errors import UserError
 
 
@@ -56,7 +57,7 @@ def _describe_unknown_key(file: str, key: str) -> str:
     """Say what is wrong with a file of a group that sets a key which does not exist."""
     if key == file.partition("/")[0]:
         return f"{file}.yaml: its first line must be '# @package _global_'"
-    return f"{file}.yaml: there is no key {key}{suggest_key(key)}. All keys: python train.py --help"
+    return f"{file}.yaml: there is no key {key}{suggest_key(key)}. All keys: {TRAIN} --help"
 
 
 def describe_syntax_error(override: str) -> str:

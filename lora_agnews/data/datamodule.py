@@ -47,12 +47,12 @@ class AGNewsDataModule(L.LightningDataModule):
         bucket: int,
         cache_dir: str | None,
         seed: int,
-        devices: int,
+        processes: int,
     ) -> None:
         super().__init__()
         self.tokenizer, self.max_length = tokenizer, max_length
         self.source = Source(source, train_file, test_file, name, revision, text_column, label_column)
-        self.split, self.seed, self.devices = (val_fraction, train_rows, split_seed, seed), seed, devices
+        self.split, self.seed, self.processes = (val_fraction, train_rows, split_seed, seed), seed, processes
         self.batch_size, self.eval_batch_size, self.bucket = batch_size, eval_batch_size, bucket
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache()
         self.train: Rows | None = None
@@ -62,7 +62,7 @@ class AGNewsDataModule(L.LightningDataModule):
         """Read, split and tokenise the rows on the first call. Later calls do nothing."""
         if self.train is not None:
             return
-        several = self.devices > 1
+        several = self.processes > 1
         self.train, self.test = load_rows_once(self.source, self.cache_dir) if several else load_rows(self.source)
         self.fingerprints = fingerprints(self.train, self.test)
         labels = self.train.labels

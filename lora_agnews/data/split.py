@@ -19,6 +19,11 @@ class Overlap:
     train_and_test: int
 
 
+def seed_of_split(split_seed: int | None, seed: int) -> int:
+    """Return what draws the rows: data.split_seed or, without it, the seed of the run."""
+    return seed if split_seed is None else split_seed
+
+
 def split_rows(
     labels: list[int], val_fraction: float, train_rows: int | None, split_seed: int | None, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -26,7 +31,7 @@ def split_rows(
 
     Raises: UserError, as `stratified_split` and `stratified_part`.
     """
-    drawn_by = seed if split_seed is None else split_seed
+    drawn_by = seed_of_split(split_seed, seed)
     train, val = stratified_split(labels, val_fraction, drawn_by)
     return (stratified_part(labels, train, train_rows, drawn_by) if train_rows else train), val
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from lora_agnews.config.start_adapter import ADAPTER, WEIGHTS
 from lora_agnews.errors import UserError
 from lora_agnews.files.atomic import checked_write, write_atomically
 
 CALIBRATION_FILE = "calibration.json"
-ADAPTER = Path("adapter", "adapter_model.safetensors")
 LOWEST, HIGHEST = 0.01, 100.0  # temperatures
 HALVINGS = 60
 
@@ -47,7 +47,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 def save_temperature(run_dir: Path, temperature: float, rows: int) -> None:
     """Write RUN_DIR/calibration.json, complete or not at all. Raises: UserError, if it can't be written."""
-    values = {"temperature": temperature, "validation_rows": rows, "adapter": _adapter_hash(run_dir)}
+    values = {"temperature": temperature, "validation_rows": rows, "adapter": hash_adapter(run_dir)}
     with checked_write(run_dir / CALIBRATION_FILE):
         write_atomically(run_dir / CALIBRATION_FILE, json.dumps(values, indent=2) + "\n")
 
@@ -64,7 +64,7 @@ def load_temperature(run_dir: Path) -> float | None:
     try:
         if not path.is_file():  # a pipe would never end
             raise ValueError("not a file")
-        ours = _adapter_hash(run_dir)
+        ours = hash_adapter(run_dir)
         found = json.loads(path.read_text(encoding="utf-8"))
         temperature, adapter = float(found["temperature"]), found["adapter"]
         if not LOWEST <= temperature <= HIGHEST:
@@ -76,5 +76,6 @@ def load_temperature(run_dir: Path) -> float | None:
     return temperature
 
 
-def _adapter_hash(run_dir: Path) -> str:
-    return hashlib.blake2b((run_dir / ADAPTER).read_bytes(), digest_size=8).hexdigest()
+def hash_adapter(run_dir: Path) -> str:
+    """Return 16 hex digits of the file with the trained values of a run."""
+    return hashlib.blake2b((run_dir / ADAPTER / WEIGHTS).read_bytes(), digest_size=8).hexdigest()

@@ -1,18 +1,17 @@
 """Classify many Parquet files: one output for each, complete or absent, so that a restart does what is missing."""
 
 import glob
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from lora_agnews.config.start_adapter import WEIGHTS
 from lora_agnews.data.parquet_files import count_rows, read_ids, read_note, table_writer
 from lora_agnews.data.source import read_texts
 from lora_agnews.errors import UserError
 from lora_agnews.files.atomic import atomic_writer, check_output, checked_write
+from lora_agnews.inference.calibration import hash_adapter
 from lora_agnews.inference.classifier import Classifier, Run
 from lora_agnews.inference.submission import columns
 from lora_agnews.labels import LABELS
@@ -40,7 +39,7 @@ def plan_parts(
     """
     check_output(folder)
     root, sources = _find_sources(pattern, folder.resolve())
-    made_with: dict[str, Any] = {"runs": [_identity(run) for run in runs]}
+    made_with: dict[str, Any] = {"runs": [[hash_adapter(run.folder), run.temperature] for run in runs]}
     made_with |= {"--text-column": text_column, "--full": full, "--half": half}
     parts = []
     for source in sources:
@@ -67,12 +66,6 @@ def predict_part(classifier: Classifier, part: Part) -> None:
                 values = [list(islice(ids, len(texts))), labels, texts, [LABELS[label] for label in labels]]
                 values += list(probabilities.T)
                 write(dict(zip(names, values, strict=False)))
-
-
-def _identity(run: Run) -> str:
-    """Return a hash of what a run predicts with: its adapter and its temperature."""
-    adapter = (run.folder / "adapter" / WEIGHTS).read_bytes()
-    return hashlib.blake2b(adapter + f"{run.temperature or ''}".encode(), digest_size=16).hexdigest()
 
 
 def _find_sources(pattern: str, folder: Path) -> tuple[Path, list[Path]]:

@@ -37,11 +37,9 @@ def read_split(run: Run, why: str) -> Split:
         train, val = split_rows(rows.labels, data.val_fraction, data.train_rows, data.split_seed, run.config.seed)
     except UserError as error:
         raise UserError(f"{why} needs the training file of {run.folder}: {error}") from error
-    known = recorded.get("fingerprints", {}).get("train")  # version 0.1 stored none
-    if (len(train), len(val)) != (recorded["train"], recorded["val"]) or known not in (
-        None,
-        fingerprints(rows, None)["train"],
-    ):
+    found = fingerprints(rows, None)["train"]
+    known = recorded.get("fingerprints", {}).get("train", found)  # version 0.1 stored none
+    if (len(train), len(val), found) != (recorded["train"], recorded["val"], known):
         raise UserError(f"{why} needs the training file of {run.folder}, but the rows of {rows.origin} have changed")
     return Split(rows, train, val)
 

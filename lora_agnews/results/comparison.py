@@ -22,6 +22,10 @@ from lora_agnews.results.predictions import (
 from lora_agnews.results.row import TEST, Row, best_row
 
 Pair = tuple[np.ndarray, np.ndarray]  # predictions of two runs for the same rows
+EXPLANATION = (
+    "difference: accuracy minus that of the best configuration on the same rows, with the 95% interval of a bootstrap "
+    "over these rows. p: exact McNemar test of each seed, not corrected for the number of configurations"
+)
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,6 @@ class Difference:
     def p_by_seed(self) -> str:
         """The p-values in words: "0: 0.031, 1: 0.5"."""
         return ", ".join(f"{seed}: {value:.2g}" for seed, value in self.p_values.items())
-
-
-EXPLANATION = (
-    "difference: accuracy minus that of the best configuration on the same rows, with the 95% interval of a bootstrap "
-    "over these rows. p: exact McNemar test of each seed, not corrected for the number of configurations"
-)
 
 
 @dataclass(frozen=True)

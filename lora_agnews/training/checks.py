@@ -5,6 +5,7 @@ import os
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.config.sections import TrainerConfig
 from lora_agnews.errors import UserError
+from lora_agnews.files.locks import NODE_RANK
 from lora_agnews.model import plan
 from lora_agnews.results.record import RunResult
 from lora_agnews.terminal import console
@@ -28,7 +29,7 @@ def check_before_loading(config: TrainConfig, result: RunResult) -> None:
 
 def _check_nodes(trainer: TrainerConfig) -> None:
     """Raises: UserError, if nothing starts this run on its other machines: Lightning would wait for them."""
-    by_hand = {"NODE_RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
+    by_hand = {NODE_RANK, "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
     started = by_hand or {"SLURM_NTASKS", "TORCHELASTIC_RUN_ID"} & os.environ.keys()
     if trainer.num_nodes > 1 and not started:
         nodes, devices = trainer.num_nodes, trainer.devices

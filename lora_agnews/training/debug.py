@@ -11,7 +11,7 @@ import numpy as np
 from lora_agnews.config.choices import Debug
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.data.datamodule import AGNewsDataModule
-from lora_agnews.data.split import stratified_part
+from lora_agnews.data.split import seed_of_split, stratified_part
 from lora_agnews.results.record import RunResult
 from lora_agnews.terminal.console import short_path
 from lora_agnews.training.callbacks import PROFILE
@@ -30,8 +30,8 @@ def select_rows(data: AGNewsDataModule, config: TrainConfig) -> None:
             _longest(train, lengths, batch), _longest(val, lengths, eval_batch), _longest(test, of_test, eval_batch)
         )
     elif config.debug == Debug.OVERFIT:
-        split_seed = config.seed if config.data.split_seed is None else config.data.split_seed
-        few = stratified_part(data.labels, train, min(MEMORISED, len(train)), split_seed)
+        drawn_by = seed_of_split(config.data.split_seed, config.seed)
+        few = stratified_part(data.labels, train, min(MEMORISED, len(train)), drawn_by)
         data.use_rows(few, few, _spread(test, eval_batch))
     elif config.debug == Debug.PROFILE:
         steps = config.trainer.max_steps or len(train)

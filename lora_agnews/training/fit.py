@@ -56,7 +56,7 @@ def prepare(config: TrainConfig, encoder: Encoder) -> Parts:
     send_library_messages_to_log()
     L.seed_everything(config.seed, verbose=False)
     tokenizer = load_tokenizer(encoder, config.data.max_length)
-    data = AGNewsDataModule(tokenizer, **asdict(config.data), seed=config.seed, devices=config.trainer.devices)
+    data = AGNewsDataModule(tokenizer, **asdict(config.data), seed=config.seed, processes=config.trainer.processes)
     data.setup()
     architecture, lora = read_architecture_folder(encoder.name, encoder.folder), LoraSpec.of(config.model)
     predicted = predict_budget(architecture, lora, config.budget.max_trainable)

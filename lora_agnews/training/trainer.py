@@ -81,12 +81,12 @@ def build_trainer(
     )
     trainer.strategy.checkpoint_io = SyncedCheckpointIO()
     if trainer.world_size != config.processes:
-        nodes, flag = f" and num_nodes={config.num_nodes}", f"--nodes={config.num_nodes} "
-        several = config.num_nodes > 1
+        wanted, flags = f"trainer.devices={config.devices}", f"--ntasks-per-node={config.devices}"
+        if config.num_nodes > 1:
+            wanted, flags = f"{wanted} and num_nodes={config.num_nodes}", f"--nodes={config.num_nodes} {flags}"
         raise RuntimeError(
-            f"trainer.devices={config.devices}{nodes * several}, but this run has {trainer.world_size} process(es). In "
-            f"a Slurm job, start one task per device: srun {flag * several}--ntasks-per-node={config.devices} {TRAIN} "
-            "..."
+            f"{wanted}, but this run has {trainer.world_size} process(es). In a Slurm job, start one task per device: "
+            f"srun {flags} {TRAIN} ..."
         )
     return trainer
 

@@ -51,7 +51,7 @@ def make_data(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> MakeData:
             bucket=2,
             cache_dir=str(tmp_path / "cache"),
             seed=seed,
-            devices=1,
+            processes=1,
         )
         data.setup()
         return data

@@ -22,7 +22,7 @@ def data(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> AGNewsDataModule
     values = {"max_length": 64, "val_fraction": 0.1, "train_rows": None, "split_seed": None, "cache_dir": str(tmp_path)}
     sizes = {"batch_size": 8, "eval_batch_size": 16, "bucket": 50, "seed": 0}
     source = dict.fromkeys(("train_file", "test_file", "revision", "text_column", "label_column"))
-    source |= {"source": "sample", "name": AG_NEWS, "devices": 1}  # type: ignore[dict-item]
+    source |= {"source": "sample", "name": AG_NEWS, "processes": 1}  # type: ignore[dict-item]
     made = AGNewsDataModule(tokenizer, **source, **values, **sizes)  # type: ignore[arg-type]
     made.setup()
     return made
