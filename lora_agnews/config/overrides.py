@@ -1,5 +1,7 @@
 """Checks of the overrides on a command line, before Hydra composes a configuration from them."""
 
+import logging
+import os
 import re
 from collections.abc import Sequence
 
@@ -110,6 +112,11 @@ def _check_hydra_key(override: Override, key: str) -> None:
         isinstance(value, bool) or all(map(is_name, value if isinstance(value, list) else [value]))
     ):
         raise UserError(f"{shown}: must be true, false, or the names of loggers, such as [lightning]")
+    if key == "hydra.job.env_copy" and not (isinstance(value, list) and os.environ.keys() >= set(map(str, value))):
+        raise UserError(f"{shown}: must be a list of environment variables that are set, such as [HOME]")
+    levels = logging.getLevelNamesMapping()
+    if re.match(r"hydra\.(job|hydra)_logging\..*\blevel$", key) and value not in levels:
+        raise UserError(f"{shown}: must be one of {', '.join(levels)}")
 
 
 def _check_spellings(overrides: list[Override]) -> None:

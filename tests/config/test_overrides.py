@@ -153,6 +153,10 @@ BAD_OVERRIDES: list[tuple[str, list[str]]] = [
     ("hydra.verbose=[1]", ["hydra.verbose=[1]: must be true, false, or the names of loggers"]),
     ("hydra.verbose=null", ["hydra.verbose=null: must be"]),
     ("hydra.verbose={a:1}", ["hydra.verbose={a:1}: must be"]),
+    ("hydra.job.env_copy=[1]", ["hydra.job.env_copy=[1]: must be a list of environment variables that are set"]),
+    ("hydra.job.env_copy=HOME", ["hydra.job.env_copy=HOME: must be a list"]),
+    ("hydra.job_logging.root.level=LOUD", ["hydra.job_logging.root.level=LOUD: must be one of", "DEBUG"]),
+    ("hydra.hydra_logging.loggers.x.level=1", ["hydra.hydra_logging.loggers.x.level=1: must be one of"]),
     ("hydra.mode=WALK", ["hydra.mode=WALK", "RUN, MULTIRUN"]),
     ("hydra/launcher=slurm", ["hydra/launcher/slurm", "basic"]),
 ]

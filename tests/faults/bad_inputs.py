@@ -9,7 +9,8 @@ NUMBERS = (int, float, int | None)
 SYNTAX = ["lora.r", "=1", "lora.r =1", "lora.r=[1", "lora.r='1", "lora.r={a", "lora.r=1,2", "lora.r=${x", "@=1", "[1]"]
 FLAGS = ["--resum=x", "-x", "--config-name=foo", "--cfg=none", "--experiment", "--packag=x", "-m=1", "--config-nam=x"]
 HYDRA = [
-    "hydra=null", "hydra.verbose=[1]", "hydra.verbose=null", "hydra.verbose={a:1}", "hydra.run.dir=",
+    "hydra=null", "hydra.verbose=[1]", "hydra.verbose=null", "hydra.verbose={a:1}", "hydra.job.env_copy=[1]",
+    "hydra.job_logging.root.level=LOUD", "hydra.run.dir=",
     "hydra.mode=WALK", "hydra.run.dir=/dev/null", "hydra.run.dir=/dev/null/x", "hydra.run.dir=/proc/x",
     "hydra.run.dir=${x}", "~hydra.run", "hydra.run=1", "hydra.a=1", "hydra.job.num=x", "hydra.job.chdir=maybe",
     "hydra/launcher=slurm", "hydra/sweeper=none", "~hydra.verbose", "hydra.launcher._target_=os.system",
