@@ -38,8 +38,9 @@ class CachedPrefix:
         conditions of `PrefixCache.complete`.
         """
         cache = PrefixCache(self.encoder, self.shape, data, trainer.strategy.root_device, str(trainer.precision))
-        states = {split: cache.states(tokens, self.end) for split, tokens in data.used_tokens().items()}
-        seconds = cache.complete(list(states.values()), self.end)
+        used = data.used_tokens()
+        states = {split: cache.states(tokens, self.end) for split, tokens in used.items()}
+        seconds = cache.complete(list(zip(used.values(), states.values(), strict=True)), self.end)
         data.use_states(states)
         keep_layers(model, self.shape, self.end, self.shape.num_layers)
         return seconds
@@ -74,17 +75,18 @@ class PrefixCache:
         vectors = np.ones_like(tokens.lengths) if end == self.shape.num_layers else tokens.lengths
         return States(folder / f"layer-{end}", vectors, self.width, compute)
 
-    def complete(self, every: list[States], end: int) -> float:
+    def complete(self, pairs: list[tuple[Tokens, States]], end: int) -> float:
         """Compute what is missing, after saying how much that is, and return the seconds that it took.
 
         Raises: RuntimeError, if the disk is too small or a state is outside the range of float16.
         """
+        every = [states for _, states in pairs]
         began, needed = time.perf_counter(), sum(states.missing_bytes for states in every)
         if not needed:
             return 0.0
         rows = sum(states.missing_rows for states in every)
         self._check_disk(needed)
-        seconds = self._probe(every) * rows
+        seconds = self._probe(*next(pair for pair in pairs if pair[1].missing)) * rows
         console.note(
             f"computing the prefix (layers below {end}) of {rows:,} rows: {needed / GB:.2f} GB in {self.folder}, "
             f"about {console.duration(seconds)}; later runs find it there"
@@ -111,10 +113,9 @@ class PrefixCache:
                 found[at] = each[: lengths[at]]
         return found
 
-    def _probe(self, every: list[States]) -> float:
-        """Return the seconds that a row takes, measured on a few rows."""
-        states = next(states for states in every if states.missing)
-        rows = np.linspace(0, len(states.vectors) - 1, min(PROBE_ROWS, len(states.vectors))).astype(int)
+    def _probe(self, tokens: Tokens, states: States) -> float:
+        """Return the seconds that a row takes, measured on rows of average length: few of their vectors are padding."""
+        rows = np.abs(tokens.lengths - tokens.lengths.mean()).argsort(kind="stable")[:PROBE_ROWS]
         states.compute(rows)  # loads the weights, and chooses the kernels for batches of this size
         began = time.perf_counter()
         states.compute(rows)

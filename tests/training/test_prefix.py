@@ -58,6 +58,23 @@ def test_only_the_rows_that_are_used_are_computed_and_the_run_equals_a_live_one(
     assert cached.metrics["train/loss"] == pytest.approx(live.metrics["train/loss"], rel=1e-2)
 
 
+def test_the_estimate_is_made_on_rows_of_average_length(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of any length are padded to the longest one, which made the estimate several times too high."""
+    padding: list[float] = []
+    forward = PartOfEncoder.__call__
+
+    def call(part: PartOfEncoder, batch: Any) -> torch.Tensor:
+        padding.append(1 - float(batch["attention_mask"].float().mean()) if "attention_mask" in batch else 0.0)
+        return forward(part, batch)
+
+    monkeypatch.setattr(PartOfEncoder, "__call__", call)
+    train(tmp_path / "run", config)
+    assert padding[0] == padding[1] < 0.1
+    assert max(padding[2:]) > 0.1, "the rows have different lengths"
+
+
 def test_runs_share_one_computation_and_a_deeper_prefix_begins_with_it(
     config: TrainConfig, tmp_path: Path, loaded: list[tuple[int, int]], capfd: pytest.CaptureFixture[str]
 ) -> None:
