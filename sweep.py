@@ -26,7 +26,7 @@ def main() -> int:
     arguments = parser.parse_args()
     with exit_on_error(), hydra_initialized(arguments.config_dir):
         config = compose_study(arguments.overrides)
-        from lora_agnews.sweeps.run_study import run_study, show_plan  # imports Optuna and plotly
+        from lora_agnews.sweeps.run_study import run_study, show_plan  # imports Optuna
 
         if arguments.plan:
             show_plan(config)

@@ -40,9 +40,9 @@ class TrainingDiverged(RuntimeError):
 
 
 class RunPruned(Exception):
-    """A study stopped the run because other runs had done better at the same step."""
+    """A study stopped the run because other runs had done better after as many validations."""
 
-    MESSAGE = "pruned by the study: other runs had done better at the same step"
+    MESSAGE = "pruned by the study: other runs had done better after as many validations"
 
     def __init__(self) -> None:
         super().__init__(self.MESSAGE)

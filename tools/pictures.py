@@ -1,4 +1,4 @@
-"""Draw every picture of the documentation into docs/pictures: python tools/pictures.py
+"""Draw the pictures of the shipped model into docs/pictures: python tools/pictures.py
 
 They show a study on the shipped model and rows: three heads, three ranks, three seeds. It is kept in runs/pictures. The
 first call takes about half an hour on two cores; a later one finishes what was stopped and draws again. Needs Chromium.

@@ -47,9 +47,10 @@ def check_run_of_sweep(config: TrainConfig) -> None:
 
 @contextmanager
 def hydra_initialized(config_dir: str | None = None) -> Iterator[None]:
-    """Initialise Hydra for the files of conf/ and of a directory of the user: that of --config-dir.
+    """Initialise Hydra for the files of conf/ and, if there is one, the user's directory of --config-dir.
 
-    Works inside another such block or a Hydra job too, whose directory it keeps and whose state is restored afterwards.
+    The block may be inside another such block or a Hydra job: it keeps their --config-dir unless it is given one, and
+    restores their state at its end.
     Raises: UserError, as `check_config_dir`.
     """
     running = GlobalHydra.instance().hydra
@@ -79,7 +80,7 @@ def to_config(values: DictConfig, overrides: Sequence[str] = ()) -> TrainConfig:
 
 
 def compose_config(overrides: Sequence[str], multirun: bool = False) -> TrainConfig:
-    """Compose the configuration of the first run that the overrides of train.py ask for, and try each other value.
+    """Compose the configuration of the first run that the overrides ask for, and check every other swept value.
 
     Raises: UserError, for the first override that is unknown, conflicting, of a wrong type or out of range.
     """

@@ -25,7 +25,9 @@ class TrainConfig:
     """Configuration of one run. `lora` exists only as the alias of `model.lora` on the command line."""
 
     seed: int = rule(
-        "seed of the validation split, the head's initial weights, the order of rows and dropout", low=0, high=2**32 - 1
+        "seed of the validation split, the initial weights of head and adapters, the order of rows and dropout",
+        low=0,
+        high=2**32 - 1,
     )
     model: ModelConfig = rule("the model")
     lora: Any = rule("alias of model.lora")
@@ -41,8 +43,8 @@ class TrainConfig:
         as_before=None,
     )
     test: str = rule(
-        "rows of a sweep's leaderboard that are tested: the best by validation, also those tied with it, all or "
-        "none; no effect on a single run, which is always tested",
+        "runs of a sweep that are tested. winner: the best row by validation; tied: also the rows tied with it; "
+        "all: every run; none: no run. A single run is always tested",
         choices=SweepTest,
         as_before="all",
     )

@@ -99,7 +99,7 @@ class DataConfig:
         as_before=None,
     )
     batch_size: int = rule("training rows per batch, summed over all devices", low=1, high=65536)
-    eval_batch_size: int = rule("rows per step in validation and test", low=1, high=65536)
+    eval_batch_size: int = rule("rows per batch and device in validation and test", low=1, high=65536)
     bucket: int = rule(
         "number of batches that are sorted by length together; 0: random batches without sorting", low=0, high=100_000
     )
@@ -141,9 +141,9 @@ class TrainerConfig:
         as_before="highest",
     )
     accelerator: str = rule("device type", choices=("auto", "cpu", "gpu", "cuda", "mps"))
-    devices: int = rule("number of devices of one run; they share the rows of each batch", low=1, high=64)
+    devices: int = rule("devices of the run on each machine; all of them share the rows of each batch", low=1, high=64)
     num_nodes: int = rule(
-        "machines of one run, each with that many devices; srun or torchrun starts the processes",
+        "machines of the run, each with trainer.devices devices; srun or torchrun starts the processes",
         low=1,
         high=1024,
         as_before=1,

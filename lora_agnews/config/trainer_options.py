@@ -1,6 +1,6 @@
 """Which options of Lightning's Trainer `trainer.extra` may contain, and what to use instead of the others.
 
-The options that are missing here have a key of their own, or would make a resumed run differ from an uninterrupted one.
+`INSTEAD` names the key to use, or the reason to leave an option out. Options in neither table are refused too.
 """
 
 from collections.abc import Callable

@@ -25,7 +25,7 @@ class OpenDataset:
     origin: str
 
     def columns(self, split: str, columns: tuple[str, str]) -> tuple[list[Any], list[Any]]:
-        """Return the texts and labels of a split as they are there, but of a `ClassLabel` the names of the classes.
+        """Return the texts and labels of a split unchanged, except that labels of a `ClassLabel` become its names.
 
         Raises: UserError, if there is no such column.
         """

@@ -184,12 +184,15 @@ def _from_parquet(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[Any, .
 
 
 def check_unpacked(about: parquet.FileMetaData, columns: tuple[str, ...], path: Path) -> None:
-    """Raises: UserError, if a small file would fill the memory: texts are packed to a third, not to a hundredth."""
+    """Raises: UserError, if a small file would fill the memory: texts shrink to about a third, never to a hundredth."""
     for group in map(about.row_group, range(about.num_row_groups)):
         for column in map(group.column, range(group.num_columns)):
             unpacked, packed = column.total_uncompressed_size, column.total_compressed_size
             if column.path_in_schema in columns and unpacked > max(MAX_LINE, 100 * packed):
-                raise UserError(f"{path}: {unpacked >> 20} MB are packed into {packed:,} bytes, which no texts are")
+                raise UserError(
+                    f"{path}: {unpacked >> 20} MB are packed into {packed:,} bytes; texts do not compress that much, "
+                    "so the file is not read"
+                )
 
 
 def _in_batches(batches: Iterable[pyarrow.RecordBatch], columns: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:

@@ -1,7 +1,8 @@
 """Temperature scaling: one number that makes the probabilities of a run as large as its accuracy.
 
-The temperature is fitted on the validation rows and stored as calibration.json in the run directory. It changes
-probabilities, never labels. Source: Guo et al. 2017, On Calibration of Modern Neural Networks, section 4.2.
+The temperature is fitted on the validation rows and stored as calibration.json in the run directory. It changes the
+probabilities of a run, not its labels. Labels can change where the probabilities of several runs are averaged, or with
+--prior. Source: Guo et al. 2017, On Calibration of Modern Neural Networks, section 4.2.
 """
 
 import hashlib

@@ -41,7 +41,8 @@ def evaluate(
 
     Accuracy, F1, confusion matrix and calibration, also as pictures. On the run's own test split the numbers are those
     of its result.json. The pictures go to RUN_DIR/figures. With --calibrate, RUN_DIR/calibration.json has a temperature
-    for the probabilities that predict, load_run, demo and export give from then on. Labels stay the same.
+    for the probabilities that predict, load_run, demo and export give from then on. The labels of a single run stay the
+    same, unless predict has --prior.
     """
     with exit_cleanly(), ExitStack() as files:
         from lora_agnews.inference import evaluation

@@ -196,7 +196,8 @@ def _calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> Estimat
     """Return the expected calibration error and its interval.
 
     Noise alone makes the error of a resample larger than that of the rows, so its percentiles are mirrored at the
-    estimate (basic bootstrap). For a well calibrated model both may then lie below the estimate.
+    estimate (basic bootstrap). For a well calibrated model both limits could then lie below the estimate, so the upper
+    one is at least the estimate.
     """
     gaps = probabilities.max(1).astype(np.float64) - (probabilities.argmax(1) == labels)
     bins = np.digitize(probabilities.max(1), BINS[1:-1])

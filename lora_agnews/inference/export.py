@@ -75,7 +75,7 @@ class Agreement:
         if quantized and self.labels < MIN_LABELS:
             found = f"{self.labels} of {CHECKED_ROWS}"
             raise RuntimeError(
-                f"with int8 weights only {found} labels are the run's; nothing is kept. Leave --quantize"
+                f"only {found} labels of the int8 model are the run's; nothing is kept. Leave out --quantize"
             )
         if not quantized and not self.difference <= MAX_DIFFERENCE:
             raise RuntimeError(f"the export's logits differ from the run's by {self.difference:.1e}; nothing is kept")

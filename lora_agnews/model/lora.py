@@ -92,7 +92,7 @@ def adapter_ranks(architecture: Architecture, lora: LoraSpec) -> dict[str, int]:
 
 
 def prefix_end(architecture: Architecture, lora: LoraSpec) -> int:
-    """Return the number of the lowest encoder layer that trains something, or of layers if none does.
+    """Return the number of the lowest encoder layer that trains something, or the number of layers if none does.
 
     Raises: UserError, if layer 0 or what is below it trains something, because then there is no prefix, and for a
     family whose layers can't be left out.
@@ -224,7 +224,7 @@ def _check_init(init: str, layer: str, r: int, side: int) -> None:
 def _raise_adapts_nothing(target: str, architecture: Architecture) -> None:
     matches = any(_matches(target, name) for name in architecture.linears)
     why = (
-        "matches only layers that a longer name or model.lora.layers takes away"
+        "matches only layers that model.lora.layers leaves out or that a longer name in target_modules matches"
         if matches
         else "matches no Linear layer"
     )

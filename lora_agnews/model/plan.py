@@ -1,4 +1,4 @@
-"""What a configuration would train, by arithmetic: no weights, no rows, no torch."""
+"""What a configuration would train, by arithmetic: no weights, no rows, and no torch for the models of conf/model."""
 
 from collections.abc import Iterable
 

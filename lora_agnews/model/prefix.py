@@ -1,7 +1,7 @@
 """The prefix of an encoder: its embeddings and the layers below the lowest adapter, whose output never changes.
 
-lora.py says where it ends. Here its output is computed, and left out of the model that is trained from it. The names of
-all other modules and parameters stay as they are.
+lora.py says where it ends. This module computes its output, and removes the prefix from the model that is trained on
+that output. The names of all other modules and parameters stay as they are.
 """
 
 from contextlib import nullcontext

@@ -10,7 +10,7 @@ from lora_agnews.results.row import Row
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of process time: of the runs together, and of as many separate runs, which is an estimate."""
+    """Wall time in seconds, summed over the runs. `separate` is an estimate for as many separate runs."""
 
     seconds: float
     separate: float

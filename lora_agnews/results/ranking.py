@@ -102,7 +102,7 @@ def tie_rule(rows: Sequence[Row]) -> str:
     others = sum(not row.paired for row in rows if row.n) - 1  # without the best row
     if not any(row.paired for row in rows):
         return f"within one standard error of the best {MONITOR.label}"
-    exceptions = f" ({others} row{'s' if others > 1 else ''}: of the best mean)" if others else ""
+    exceptions = f"; for {others} unpaired row{'s' if others > 1 else ''}, of the best mean" if others else ""
     return f"within one standard error of the paired difference{exceptions}"
 
 

@@ -144,7 +144,7 @@ class Checkpoints(Checkpoint):
             self._restore_handlers()
             raise KeyboardInterrupt
         self.signalled = True
-        console.note("stopping after the next step, with a checkpoint; the same signal again stops at once")
+        console.note("stopping as soon as a checkpoint can be written; a second signal stops at once")
 
     def _restore_handlers(self) -> None:
         for number, handler in self.handlers.items():

@@ -1,4 +1,4 @@
-"""Open a W&B run online or offline: never a question, never a long wait. `wandb` is imported only when it is used."""
+"""Open a W&B run online or offline. It never asks, and each wait has a limit. `wandb` is imported only if used."""
 
 import os
 import socket

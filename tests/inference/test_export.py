@@ -178,7 +178,7 @@ def test_int8_weights_may_change_logits_but_few_labels(run_dir: Path) -> None:
     same.check(quantized=True)
     with pytest.raises(RuntimeError, match="logits differ"):
         same.check(quantized=False)
-    with pytest.raises(RuntimeError, match="only 60 of 64 labels are the run's"):
+    with pytest.raises(RuntimeError, match="only 60 of 64 labels of the int8 model are the run's"):
         exporting.Agreement(0.0, 60).check(quantized=True)
     unknown = exporting.compare(run, lambda ids, mask: torch.full((len(ids), 4), math.nan), calibrated=True)
     assert math.isnan(unknown.difference)

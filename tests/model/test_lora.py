@@ -79,10 +79,10 @@ def test_layers_are_chosen_as_python_slices_do(
         ({"target_modules": ["quary"]}, r"quary matches no Linear layer.*classifier\.dense.*key.*query.*value"),
         ({"target_modules": ["LayerNorm"]}, "LayerNorm matches no Linear layer"),
         ({"target_modules": ["uery"]}, "uery matches no Linear layer"),
-        ({"target_modules": {"query": 2, "self.query": 4}}, "query matches only layers that a longer name"),
+        ({"target_modules": {"query": 2, "self.query": 4}}, "query matches only .* a longer name in target_modules"),
         (
             {"target_modules": ["layer.0.attention.self.query"], "layers": [5]},
-            r"matches only layers that .* model\.lora\.layers takes away",
+            r"matches only layers that model\.lora\.layers leaves out or",
         ),
         ({"layers": [1, 12]}, r"model\.lora\.layers=\[1,12\]: there is no layer 12;.*0 to 11"),
         ({"layers": "12:"}, r"model\.lora\.layers=12: chooses no layer.*0 to 11"),

@@ -90,7 +90,7 @@ def test_rows_without_comparable_predictions_are_judged_by_the_error_of_the_best
         8: (False, False),
         16: (False, True),
     }
-    assert tie_rule(rows) == "within one standard error of the paired difference (3 rows: of the best mean)"
+    assert tie_rule(rows) == "within one standard error of the paired difference; for 3 unpaired rows, of the best mean"
 
 
 def test_without_predictions_a_tie_is_a_mean_within_one_standard_error_of_the_best(tmp_path: Path) -> None:

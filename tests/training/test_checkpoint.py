@@ -118,7 +118,7 @@ def test_a_signal_saves_at_the_next_step_and_ends_the_run(
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path, short_config)
     assert signal.getsignal(number) == before
-    assert "the same signal again stops at once" in capfd.readouterr().err
+    assert "a second signal stops at once" in capfd.readouterr().err
     last = tmp_path / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == 3
     assert train(tmp_path, short_config, last).metrics == uninterrupted[0]
