@@ -51,6 +51,17 @@ def rate_table(name: str) -> list[str]:
     return [*lines, "", origin(rows)]
 
 
+def best_rate_table(names: Sequence[str]) -> list[str]:
+    """Return the validation accuracy by learning rate, one column per encoder."""
+    encoders = [load(name) for name in names]
+    scores = [{config_of(row, "optim", "lr"): row.spread() for row in rows} for rows in encoders]
+    titles = " | ".join(encoder_of(rows[0]) for rows in encoders)
+    lines = [f"| learning rate | {titles} |", f"|---:|{'---|' * len(names)}"]
+    for rate in sorted(scores[0]):
+        lines.append(f"| {rate:g} | {' | '.join(each[rate] for each in scores)} |")
+    return [*lines, "", origin([row for rows in encoders for row in rows])]
+
+
 def pruning_table() -> list[str]:
     """Return what each pruner of a study finds, and at which share of the grid's cost."""
     grid = load("pruning-none")

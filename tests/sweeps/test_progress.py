@@ -92,6 +92,12 @@ def test_without_a_known_number_of_runs_there_is_no_time_left(tmp_path: Path) ->
     assert SweepProgress(tmp_path, None).state() == "1/? done | best 0.5000 a"
 
 
+def test_runs_of_another_command_in_the_same_directory_are_not_counted_against_the_total(tmp_path: Path) -> None:
+    save_record(tmp_path / "a", 0.5)
+    save_record(tmp_path / "b", 0.25)
+    assert SweepProgress(tmp_path, 1).state() == "2 done in this directory | best 0.5000 a"
+
+
 def test_workers_share_the_time_that_is_left_and_long_times_are_in_minutes(tmp_path: Path) -> None:
     save_record(tmp_path / "a", 0.5)  # 10 seconds
     assert SweepProgress(tmp_path, 41).state().endswith("about 7 min left")
