@@ -78,10 +78,10 @@ class SweepProgress:
         runs = self._runs()
         counts = Counter(result.status for _, result in runs)
         succeeded = [(folder, result) for folder, result in runs if result.succeeded]
-        has_others = self.total is not None and len(runs) > self.total  # of another command with the same directory
-        parts = [
-            f"{len(succeeded)} done in this directory" if has_others else f"{len(succeeded)}/{self.total or '?'} done"
-        ]
+        count = f"{len(succeeded)}/{self.total or '?'} done"
+        if self.total and len(runs) > self.total:  # some belong to another command with the same directory
+            count = f"{len(succeeded)} done in this directory"
+        parts = [count]
         others = (Status.RUNNING, Status.OVER_BUDGET, Status.FAILED, Status.INTERRUPTED, Status.DAMAGED)
         parts += [f"{counts[status]} {status.label}" for status in others if counts[status]]
         parts += [f"{len(self.skipped)} skipped"] if self.skipped else []
