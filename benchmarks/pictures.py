@@ -49,10 +49,10 @@ def draw_parameters(name: str, path: Path) -> None:
         axes.plot([r.trainable for r in rows], [r.mean() for r in rows], "o", color=BLUE, label="validation")
         axes.plot([r.trainable for r in rows], [r.mean(TEST) for r in rows], "x", color=TEAL, label="test")
         axes.axvline(HARD_LIMIT, color=GREY, linestyle="--")
-        axes.annotate("limit", (HARD_LIMIT, axes.get_ylim()[0]), (-4, 4), textcoords="offset points", ha="right")
+        axes.annotate("limit", (HARD_LIMIT, axes.get_ylim()[1]), (-4, -14), textcoords="offset points", ha="right")
         axes.set(xscale="log", xlabel="trained parameters", ylabel="accuracy")
         axes.grid(alpha=0.3)
-        axes.legend(edgecolor="none", loc="lower right")
+        axes.legend(edgecolor="none", loc="lower left")
         figure.savefig(path, dpi=100)
 
 

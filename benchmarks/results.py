@@ -106,15 +106,22 @@ def recipe_key(row: Row) -> tuple[str, int]:
 
 
 def parameter_table(name: str) -> list[str]:
-    """Return the accuracy by the number of trained parameters."""
+    """Return the accuracy by the number of trained parameters, with what varies between the rows."""
     rows = sorted(load(name), key=lambda row: row.trainable)
-    lines = ["| trained | r | adapters on | in | head | validation | test |", "|---:|---:|---|---|---|---|---|"]
-    for row in rows:
-        lora = config_of(row, "model", "lora")
-        where = (
-            f"{to_override(lora['target_modules']).strip('[]')} | {layers_of(row)} | {config_of(row, 'model', 'head')}"
-        )
-        lines.append(f"| {row.trainable:,} | {lora['r']} | {where} | {row.spread()} | {row.spread(TEST)} |")
+    adapters = [config_of(row, "model", "lora") for row in rows]
+    columns = {
+        "trained": [f"{row.trainable:,}" for row in rows],
+        "head": [f"`{config_of(row, 'model', 'head')}`" for row in rows],
+        "r": [str(lora["r"]) for lora in adapters],
+        "adapters on": [to_override(lora["target_modules"]).strip("[]") for lora in adapters],
+        "in": [layers_of(row) for row in rows],
+        "lr": [str(config_of(row, "optim", "lr")) for row in rows],
+        "validation": [row.spread() for row in rows],
+        "test": [row.spread(TEST) for row in rows],
+    }
+    varying = {title: values for title, values in columns.items() if len(set(values)) > 1}
+    lines = [f"| {' | '.join(varying)} |", "|---:" + "|---" * (len(varying) - 1) + "|"]
+    lines += [f"| {' | '.join(values)} |" for values in zip(*varying.values(), strict=True)]
     return [*lines, "", origin(rows)]
 
 
@@ -147,7 +154,14 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "laptop": lambda: recipe_table("laptop"),
     "rows": lambda: rows_table(ROWS),
     "laptop-rate": lambda: rate_table("laptop-rate"),
+    "heads": lambda: parameter_table("heads"),
+    "parameters": lambda: parameter_table("pareto-mpnet"),
+    "best-rate": lambda: best_rate_table(["best-rate-tiny", "best-rate-minilm", "best-rate-mpnet"]),
+    "seeds": lambda: averaging_table("seeds-tiny"),
     "pruning": pruning_table,
+    "recipes-tiny": lambda: recipe_table("recipes-tiny"),
+    "recipes-minilm": lambda: recipe_table("recipes-minilm"),
+    "recipes-mpnet": lambda: recipe_table("recipes-mpnet"),
 }
 
 
@@ -158,6 +172,7 @@ def filled(page: str) -> str:
 
 def main() -> None:
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    pictures.draw_parameters("pareto-mpnet", PICTURES / "parameters.png")
     pictures.draw_rows(ROWS, PICTURES / "rows.png")
     pictures.draw_prefix(["prefix-tiny", "prefix-minilm"], PICTURES / "prefix.png")
 
