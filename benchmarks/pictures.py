@@ -37,8 +37,11 @@ def draw_prefix(names: Sequence[str], path: Path) -> None:
 
 
 def draw_parameters(name: str, path: Path) -> None:
-    """Draw test accuracy against the number of trained parameters, with the Pareto front and the limit."""
-    rows = load(name)
+    """Draw accuracy against the number of trained parameters, with the Pareto front and the limit.
+
+    Of several rows with the same number, only the one with the best validation is drawn.
+    """
+    rows = list({row.trainable: row for row in reversed(load(name))}.values())
     front = pareto(rows)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8, 4.2), layout="constrained")
@@ -49,10 +52,10 @@ def draw_parameters(name: str, path: Path) -> None:
         axes.plot([r.trainable for r in rows], [r.mean() for r in rows], "o", color=BLUE, label="validation")
         axes.plot([r.trainable for r in rows], [r.mean(TEST) for r in rows], "x", color=TEAL, label="test")
         axes.axvline(HARD_LIMIT, color=GREY, linestyle="--")
-        axes.annotate("limit", (HARD_LIMIT, axes.get_ylim()[1]), (-4, -14), textcoords="offset points", ha="right")
+        axes.annotate("limit", (HARD_LIMIT, axes.get_ylim()[0]), (-4, 4), textcoords="offset points", ha="right")
         axes.set(xscale="log", xlabel="trained parameters", ylabel="accuracy")
         axes.grid(alpha=0.3)
-        axes.legend(edgecolor="none", loc="lower left")
+        figure.legend(loc="outside upper center", ncols=3, edgecolor="none")
         figure.savefig(path, dpi=100)
 
 
