@@ -102,7 +102,7 @@ def draw_rates(name: str, path: Path) -> None:
         axes = figure.subplots()
         image = axes.imshow(scores, cmap="viridis", origin="lower", aspect="auto")
         for (y, x), score in np.ndenumerate(scores):
-            dark = score < np.nanmean(scores)
+            dark = score < (np.nanmin(scores) + np.nanmax(scores)) / 2
             axes.text(x, y, f"{score:.4f}", ha="center", va="center", color="white" if dark else "black")
         axes.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates])
         axes.set_yticks(range(len(ranks)), list(map(str, ranks)))

@@ -173,6 +173,7 @@ def filled(page: str) -> str:
 def main() -> None:
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     pictures.draw_parameters("pareto-mpnet", PICTURES / "parameters.png")
+    pictures.draw_rates("rate-rank-mpnet", PICTURES / "rates.png")
     pictures.draw_rows(ROWS, PICTURES / "rows.png")
     pictures.draw_prefix(["prefix-tiny", "prefix-minilm"], PICTURES / "prefix.png")
 
