@@ -115,8 +115,9 @@ def _check_hydra_key(override: Override, key: str) -> None:
     if key == "hydra.job.env_copy" and not (isinstance(value, list) and os.environ.keys() >= set(map(str, value))):
         raise UserError(f"{shown}: must be a list of environment variables that are set, such as [HOME]")
     levels = logging.getLevelNamesMapping()
-    if re.match(r"hydra\.(job|hydra)_logging\..*\blevel$", key) and value not in levels:
-        raise UserError(f"{shown}: must be one of {', '.join(levels)}")
+    is_level = value is None or isinstance(value, int) or str(value) in levels
+    if re.match(r"hydra\.(job|hydra)_logging\..*\blevel$", key) and not is_level:
+        raise UserError(f"{shown}: must be a number or one of {', '.join(levels)}")
 
 
 def _check_spellings(overrides: list[Override]) -> None:

@@ -155,8 +155,8 @@ BAD_OVERRIDES: list[tuple[str, list[str]]] = [
     ("hydra.verbose={a:1}", ["hydra.verbose={a:1}: must be"]),
     ("hydra.job.env_copy=[1]", ["hydra.job.env_copy=[1]: must be a list of environment variables that are set"]),
     ("hydra.job.env_copy=HOME", ["hydra.job.env_copy=HOME: must be a list"]),
-    ("hydra.job_logging.root.level=LOUD", ["hydra.job_logging.root.level=LOUD: must be one of", "DEBUG"]),
-    ("hydra.hydra_logging.loggers.x.level=1", ["hydra.hydra_logging.loggers.x.level=1: must be one of"]),
+    ("hydra.job_logging.root.level=LOUD", ["hydra.job_logging.root.level=LOUD: must be a number or one of", "DEBUG"]),
+    ("hydra.hydra_logging.root.level=[1]", ["hydra.hydra_logging.root.level=[1]: must be a number or one of"]),
     ("hydra.mode=WALK", ["hydra.mode=WALK", "RUN, MULTIRUN"]),
     ("hydra/launcher=slurm", ["hydra/launcher/slurm", "basic"]),
 ]
@@ -172,6 +172,11 @@ def test_a_bad_override_is_refused_in_one_line(line: str, fragments: list[str]) 
 @pytest.mark.parametrize("value", ["true", "lightning", "[lightning,peft]"])
 def test_more_messages_can_be_asked_for(value: str) -> None:
     compose_line(f"hydra.verbose={value}")
+
+
+@pytest.mark.parametrize("change", ["hydra.job_logging.root.level=DEBUG", "hydra.job_logging.root.level=10"])
+def test_levels_of_hydras_loggers_can_be_set(change: str) -> None:
+    compose_line(change)
 
 
 def test_the_processes_that_lightning_starts_have_keys_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
