@@ -1,6 +1,7 @@
 """Classify many Parquet files in a pool of Ray actors, each of which loads the runs once."""
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,14 +59,17 @@ def predict_files(
         number, reserved = share_of([node["Resources"] for node in ray.nodes() if node["Alive"]], workers)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
-        found = ray.data.from_items(list(range(len(parts))), override_num_blocks=len(parts)).map_batches(
-            Worker,
-            fn_constructor_args=(*loading, parts),
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=number, max_tasks_in_flight_per_actor=1),
-            ray_remote_args_fn=lambda: {"max_task_retries": RETRIES},
-            **reserved,
-        )
+        with warnings.catch_warnings():
+            # Ray 2.60 has no other way to limit the retries.
+            warnings.filterwarnings("ignore", ".*ray_remote_args", DeprecationWarning)
+            found = ray.data.from_items(list(range(len(parts))), override_num_blocks=len(parts)).map_batches(
+                Worker,
+                fn_constructor_args=(*loading, parts),
+                batch_size=1,
+                compute=ray.data.ActorPoolStrategy(size=number, max_tasks_in_flight_per_actor=1),
+                ray_remote_args_fn=lambda: {"max_task_retries": RETRIES},
+                **reserved,
+            )
         problems, rows = [], 0
         with console.progress_bar("predicting", sum(part.rows for part in parts)) as done:
             for result in found.iter_rows():
