@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument(
         "--worker", action="store_true", help=argparse.SUPPRESS
     )  # started by the command with workers=N
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()  # overrides before and after a flag
     with exit_on_error(), hydra_initialized(arguments.config_dir):
         config = compose_study(arguments.overrides)
         from lora_agnews.sweeps.run_study import run_study, show_plan  # imports Optuna

@@ -174,7 +174,14 @@ def peer(setup: Setup, grouped: bool) -> Found:
         target_modules=setup.targets,
         layers_to_transform=top,
     )
+    tokens: list[int] = []  # of each batch, without padding
     seconds = 0.0
+
+    class CountingCollator(DataCollatorWithPadding):
+        def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+            batch = super().__call__(features)
+            tokens.append(int(batch["attention_mask"].sum()))
+            return batch
 
     class Clock(TrainerCallback):
         """Begins after the warm-up."""
@@ -218,7 +225,7 @@ def peer(setup: Setup, grouped: bool) -> Found:
             train_dataset=train,  # type: ignore[arg-type]
             eval_dataset=val,  # type: ignore[arg-type]
             compute_metrics=lambda found: {"accuracy": float((found.predictions.argmax(-1) == found.label_ids).mean())},
-            data_collator=DataCollatorWithPadding(tokenizer),
+            data_collator=CountingCollator(tokenizer),
             callbacks=[Clock()],
         )
         trainer.train()
@@ -226,6 +233,7 @@ def peer(setup: Setup, grouped: bool) -> Found:
     steps_per_second = (setup.steps - setup.warm_up) / seconds
     return {
         "samples_per_second": steps_per_second * setup.batch_size,
+        "tokens_per_second": sum(tokens[setup.warm_up : setup.steps]) / seconds,
         "steps_per_second": steps_per_second,
         "val_loss": found["eval_loss"],
         "val_accuracy": found["eval_accuracy"],

@@ -5,7 +5,8 @@
 
 Each run has its own process, the contestants take turns, and each round has its own seed. Speeds and memory are medians
 over the rounds, accuracies and losses means and standard deviations on the same validation rows after `steps` steps.
-The first steps of each run are not in its speed.
+The first steps of each run are not in its speed, which is in tokens without padding: the rows of a few steps are longer
+or shorter than the average, with group_by_length systematically.
 """
 
 import argparse
@@ -21,15 +22,15 @@ Round = dict[str, Found]  # contestant -> what was measured
 
 def table(rounds: list[Round], caption: str) -> Iterator[str]:
     """Yield a table in Markdown: one line per contestant."""
-    yield f"| {caption} | samples/s | ours / peer | accuracy | loss | memory |"
+    yield f"| {caption} | tokens/s | ours / theirs | accuracy | loss | memory |"
     yield "|---|---:|---:|---:|---:|---:|"
     for name in CONTESTANTS:
-        speed = median(rounds, name, "samples_per_second")
-        ratio = "" if name == OURS else f"{median(rounds, OURS, 'samples_per_second') / speed:.2f}"
+        speed = median(rounds, name, "tokens_per_second")
+        ratio = "" if name == OURS else f"{median(rounds, OURS, 'tokens_per_second') / speed:.2f}"
         memory = median(rounds, name, "peak_memory_bytes") / 2**30
         keys = ("val_accuracy", "val_loss")
         accuracy, loss = (mean_and_deviation([each[name][key] for each in rounds]) for key in keys)
-        yield f"| {name} | {speed:,.1f} | {ratio} | {accuracy} | {loss} | {memory:.2f} GiB |"
+        yield f"| {name} | {speed:,.0f} | {ratio} | {accuracy} | {loss} | {memory:.2f} GiB |"
 
 
 def reached(one: Round, steps: int) -> str:
@@ -40,10 +41,10 @@ def reached(one: Round, steps: int) -> str:
 
 
 def peak_share(rounds: list[Round], peak_tflops: float) -> str:
-    """Say how many real tokens per second ours trains on and, if the device's peak is known, its share of that."""
-    tokens, flops = (median(rounds, OURS, key) for key in ("tokens_per_second", "flops_per_second"))
+    """Say how many rows per second ours trains on and, if the device's peak is known, its share of that."""
+    rows, flops = (median(rounds, OURS, key) for key in ("samples_per_second", "flops_per_second"))
     share = f", {flops / peak_tflops / 1e12:.1%} of the device's matrix peak" if peak_tflops else ""
-    return f"ours: {tokens:,.0f} real tokens/s{share}"
+    return f"ours: {rows:,.1f} samples/s{share}"
 
 
 def median(rounds: list[Round], name: str, key: str) -> float:

@@ -11,7 +11,7 @@ from tests.commands import run_python
 
 
 def test_sweep_plans_a_study_against_the_budget() -> None:
-    done = run_python("sweep.py", "--plan", "study=heads", "model=tiny", "budget.max_trainable=50000")
+    done = run_python("sweep.py", "study=heads", "--plan", "model=tiny", "budget.max_trainable=50000")
     assert done.returncode == 0, done.stderr
     assert "points: 9, within the budget: 6, seeds: 3, runs: 18" in done.stdout
     assert "21,428 too many" in done.stdout

@@ -11,7 +11,7 @@ from lora_agnews.config.directories import check_directory, check_subdirectory
 from lora_agnews.config.hydra_job import hydra_values
 from lora_agnews.config.overrides import overrides_to_try, parse_overrides
 from lora_agnews.config.resume import find_run, resumed_config
-from lora_agnews.config.scripts import CONF, TRAIN
+from lora_agnews.config.scripts import TRAIN
 from lora_agnews.errors import UserError
 
 
@@ -25,8 +25,8 @@ def check_command_line(arguments: Sequence[str]) -> None:
     options = parser.parse_args(list(arguments))
     if options.hydra_help or options.shell_completion:
         return
-    if options.config_name and not (CONF / f"{options.config_name.removesuffix('.yaml')}.yaml").is_file():
-        raise UserError(f"--config-name={options.config_name}: there is no such file in conf/; leave it out")
+    if (options.config_name or "train").removesuffix(".yaml") != "train":
+        raise UserError(f"--config-name={options.config_name}: a run begins with conf/train.yaml; leave it out")
     with hydra_initialized(options.config_dir):
         _check_runs(options)
 
@@ -44,8 +44,8 @@ def _check_runs(options: Namespace) -> None:
         check_directory("resume", str(find_run(config.resume)[0]))
     elif any(override.lstrip("+").startswith(("hydra.run.", "hydra.sweep.")) for override in options.overrides):
         _check_directories(options.overrides, multirun)
-    else:
-        check_directory("hydra.run.dir", "runs")
+    elif not (options.help or options.cfg or options.info):
+        check_directory("hydra.sweep.dir" if multirun else "hydra.run.dir", "runs")
 
 
 def _check_directories(overrides: Sequence[str], multirun: bool) -> None:

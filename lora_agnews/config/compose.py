@@ -19,10 +19,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lora_agnews.config.directories import check_config_dir, check_directory
-from lora_agnews.config.keys import CONFIG_DIR, STUDY_RULES, choices_of, config_dirs
+from lora_agnews.config.keys import ALIASES, CONFIG_DIR, STUDY_RULES, choices_of, config_dirs
 from lora_agnews.config.messages import describe_syntax_error, suggest, to_user_error
 from lora_agnews.config.overrides import overrides_to_try, parse_overrides
-from lora_agnews.config.rules import config_keys
+from lora_agnews.config.rules import config_keys, to_override
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.config.scripts import CONF, SWEEP, TRAIN
 from lora_agnews.config.study import StudyConfig
@@ -92,9 +92,22 @@ def compose_config(overrides: Sequence[str], multirun: bool = False) -> TrainCon
 def compose_typed(overrides: list[str]) -> TrainConfig:
     """Compose one configuration. Needs an initialised Hydra. Raises: UserError, as `compose_config`."""
     try:
-        return to_config(compose("train", overrides), overrides)
+        values = compose("train", overrides)
+        _check_aliases(values, overrides)
+        return to_config(values, overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise to_user_error(error, overrides) from error
+
+
+def _check_aliases(values: DictConfig, overrides: Sequence[str]) -> None:
+    """Raises: UserError, if `lora.r=2` has no effect because a file, or another override, sets model.lora.r."""
+    for override in reversed(overrides):  # of several with the same key, the last one counts
+        key, _, given = override.lstrip("+").partition("=")
+        full = ALIASES.get(key, key)
+        if key != full and (wins := OmegaConf.select(values, full)) != OmegaConf.select(values, key):
+            raise UserError(
+                f"{override}: has no effect, because {full}={to_override(wins)} is set; write {full}={given}"
+            )
 
 
 def load_config_file(path: Path) -> TrainConfig:

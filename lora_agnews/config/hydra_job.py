@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -114,6 +115,11 @@ def _resolve_run_dir(resume: str | None, debug: str | None, new: str) -> str:
     return str(Path(new).with_name(f"debug-{debug}-{Path(new).name}")) if debug else new
 
 
+def _resolve_model_name(name: str) -> str:
+    """`${model_name:NAME}`: the last part of a hub id or a folder, for the name of a run."""
+    return re.sub(r"[^\w.-]", "_", Path(name).name)
+
+
 def _resolve_start(devices: int, nodes: int) -> str:
     """`${start:DEVICES,NODES}`: the time or, under srun, the Slurm job and step, which all processes of the run share.
 
@@ -146,6 +152,7 @@ def _resolve_help(_root_: DictConfig) -> str:
 
 
 OmegaConf.register_new_resolver("help", _resolve_help)
+OmegaConf.register_new_resolver("model_name", _resolve_model_name)
 OmegaConf.register_new_resolver("run_dir", _resolve_run_dir)
 OmegaConf.register_new_resolver("run_name", _resolve_run_name)
 OmegaConf.register_new_resolver("start", _resolve_start, use_cache=True)

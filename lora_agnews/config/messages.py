@@ -107,4 +107,6 @@ def resume_override(path: Path) -> str:
 def quote_override(override: str) -> str:
     """Quote the value of an override for a shell."""
     key, _, value = override.partition("=")
-    return f"'{key}=\"{value}\"'"
+    if value[:1] in ("'", '"') and value.count(value[0]) == 1:  # without its other half
+        value = value[1:]
+    return shlex.quote(f"{key}={quote(value)}")

@@ -136,7 +136,7 @@ def _check_spellings(overrides: list[Override]) -> None:
 
 
 def _check_plugins(overrides: list[Override]) -> None:
-    """Reject keys of Hydra's basic launcher and sweeper: it does not check them, and they mean nothing here."""
+    """Reject keys of a launcher or sweeper that is not selected: Hydra does not check those of its basic ones."""
     given = {override.key_or_group for override in overrides}
     for override in overrides:
         for section in HYDRA_PLUGINS:

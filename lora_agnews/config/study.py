@@ -18,7 +18,11 @@ class StudyConfig:
     space: dict[str, Any] = rule("for each key a list of values, {choices: ...} or {low: ..., high: ...}")
     seeds: list[int] = rule("seeds of each point")
     sampler: str = rule("grid: every point; random: random points; tpe: points near good ones", choices=Sampler)
-    trials: int | None = rule("points to run, each with every seed; null: all of a grid", low=1, high=100_000)
+    trials: int | None = rule(
+        "points to run, each with every seed; in a grid, those over the budget count too; null: all of a grid",
+        low=1,
+        high=100_000,
+    )
     pruner: str = rule("stops a point whose first seed falls behind others after as many validations", choices=Pruner)
     minimize_parameters: bool = rule("minimise the trained parameters as a second objective (Pareto front)")
     workers: int = rule("processes on this machine", low=1, high=256)

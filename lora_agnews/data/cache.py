@@ -29,8 +29,11 @@ def list_cache(folder: Path) -> list[Entry]:
     """List the entries of a cache, the largest first."""
     found = [Entry(kind, _size(path), path) for kind in ("tokens", "rows") for path in (folder / kind).glob("[!.]*")]
     for path in (folder / "prefix").rglob(ABOUT):
-        about = json.loads(path.read_text(encoding="utf-8"))
-        what = "{encoder}, layers below {layer}, {rows:,} rows, {precision}".format(**about)
+        try:
+            about = json.loads(path.read_text(encoding="utf-8"))
+            what = "{encoder}, layers below {layer}, {rows:,} rows, {precision}".format(**about)
+        except (ValueError, LookupError, TypeError):
+            what = f"{ABOUT} is damaged"
         found.append(Entry(what, _size(path.parent), path.parent))
     return sorted(found, key=lambda entry: -entry.size)
 

@@ -18,7 +18,7 @@ TYPES = {"Label": pyarrow.int8(), "text": pyarrow.large_string(), "label_name": 
 
 
 def count_rows(path: Path, text_column: str) -> int:
-    """Return the number of rows, from the end of the file.
+    """Return the number of rows, which the footer of the file stores.
 
     Raises: UserError, if it can't be read or has no such column.
     """

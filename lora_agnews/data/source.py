@@ -129,7 +129,10 @@ def _test_split(found: OpenDataset, columns: tuple[str, str]) -> Rows | None:
 def _validated(
     pairs: Iterable[tuple[Any, Any]], where: str, every_class: bool = True, all_labels: Collection[Any] = ()
 ) -> Rows:
-    """Check texts and labels. `where` begins each message and becomes the origin; one names some of `all_labels`."""
+    """Check texts and labels. `where` begins each message and becomes the origin.
+
+    The message about a bad label names some of `all_labels`.
+    """
     texts, labels = [], []
     for number, (text, label) in enumerate(pairs, 1):
         texts.append(_text(text, where, number))

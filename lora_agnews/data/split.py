@@ -12,7 +12,10 @@ from lora_agnews.labels import LABELS
 
 @dataclass(frozen=True)
 class Overlap:
-    """Number of duplicate texts: within train, and of rows of one split whose text is in another."""
+    """Number of rows whose text is a duplicate.
+
+    Within the training file; of validation rows, among the training rows; of test rows, in the training file.
+    """
 
     within_train: int
     train_and_val: int
@@ -46,13 +49,13 @@ def stratified_split(labels: list[int], val_fraction: float, seed: int) -> tuple
     val = []
     for label, name in enumerate(LABELS):
         rows = np.flatnonzero(every == label)
-        share = round(val_fraction * len(rows))
-        if not 0 < share < len(rows):
+        num_val = round(val_fraction * len(rows))
+        if not 0 < num_val < len(rows):
             raise UserError(
                 f"class {name} has {len(rows)} training rows; data.val_fraction={val_fraction} leaves "
-                f"{share} for validation and {len(rows) - share} for training, and both need at least one"
+                f"{num_val} for validation and {len(rows) - num_val} for training, and both need at least one"
             )
-        val.append(rng.permutation(rows)[:share])
+        val.append(rng.permutation(rows)[:num_val])
     chosen = np.sort(np.concatenate(val))
     return np.setdiff1d(np.arange(len(every)), chosen), chosen
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lora_agnews.files.atomic import write_atomically
 from lora_agnews.files.locks import LOCK_FILE, file_lock
 from lora_agnews.terminal import console
 
@@ -57,7 +58,7 @@ class States:
         with file_lock(self.folder / LOCK_FILE):
             for leftover in self.folder.glob(".making-*"):
                 leftover.unlink()
-            (self.folder / ABOUT).write_text(json.dumps(about), encoding="utf-8")
+            write_atomically(self.folder / ABOUT, json.dumps(about))
             for number in self.missing:
                 self._write(number)
                 done(len(self._rows(number)))

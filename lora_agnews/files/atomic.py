@@ -118,7 +118,7 @@ def output_file(path: Path) -> Iterator[TextIO]:
     Raises: UserError, if the path cannot be written.
     """
     check_output(path)
-    special = path.exists() and not path.is_file()  # asked before resolving: /dev/fd/N leads nowhere else
+    special = path.exists() and not path.is_file()  # asked before resolving: what /dev/fd/N resolves to may not exist
     with ExitStack() as stack:
         with checked_write(path):
             if path.is_dir():

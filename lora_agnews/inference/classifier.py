@@ -63,7 +63,9 @@ def open_run(run_dir: Path, base: str | None = None, calibrated: bool = True) ->
     if not (run_dir / RESULT_FILE).is_file():
         raise UserError(f"{run_dir}: not a run directory (no {RESULT_FILE}); give a run directory such as runs/NAME")
     result = RunResult.load(run_dir)
-    if not (result.succeeded and (run_dir / "adapter").is_dir()):
+    if result.succeeded and not (run_dir / "adapter").is_dir():
+        raise UserError(f"{run_dir}: its folder adapter is missing; copy it from where the run was trained")
+    if not result.succeeded:
         raise UserError(
             f"{run_dir}: its status is {result.status.label}, so it left no adapter (train.log may have the reason); "
             f"to continue it: {TRAIN} {resume_override(run_dir)}"
@@ -94,19 +96,19 @@ class Model:
         merged: bool = True,
         half: bool = False,
         precision: str = Precision.FP32,
-        products: str = MatmulPrecision.HIGHEST,
+        matmul_precision: str = MatmulPrecision.HIGHEST,
         network: nn.Module | None = None,
     ) -> None:
         """Load the model, or take the given `network` instead of that of the run's adapter.
 
         It is faster with merged adapters and in half precision; without merging and in the run's own precisions, it
-        computes the same bits as the run. `products` is trainer.matmul_precision; it holds for the process, which may
-        have trained with another one.
+        computes the same bits as the run. `matmul_precision` holds for the process, which may have trained with another
+        one.
 
         Raises: UserError, if the base is not that of the run; RuntimeError, if it has no weights.
         """
         self.run, self.device = run, device
-        torch.set_float32_matmul_precision(products)
+        torch.set_float32_matmul_precision(matmul_precision)
         if network is None:
             with silence_transformers():
                 network = load_adapter(run.folder / "adapter", run.encoder)

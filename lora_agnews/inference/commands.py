@@ -106,8 +106,8 @@ def predict(
     may have any number of rows. OUT.csv appears when it is complete.
 
     With --engine ray, FILE is a pattern in quotes such as "news/*.parquet", and -o names a directory, which gets one
-    .parquet file for each input. The same command again classifies the files that are missing there. It needs one more
-    package: pip install -e ".[ray]".
+    .parquet file for each input. The same command again classifies the files that are missing there. It needs the
+    extra ray.
     """
     if engine == Engine.RAY:
         with exit_cleanly():
@@ -118,8 +118,8 @@ def predict(
             from lora_agnews.inference.ray_pool import predict_files
 
             rows, written, there = predict_files(run_dirs, file, Path(output), text_column, full, half, base, workers)
-        before = f", {there} done before" if there else ""
-        console.print_line(f"{output}: {rows:,} rows in {written} files{before}")
+        before = f", files done before: {there}" if there else ""
+        console.print_line(f"{output}: files written: {written}, rows: {rows:,}{before}")
         return
     with exit_cleanly():
         if workers:
@@ -148,7 +148,7 @@ def export(
     """Export a finished run as a folder with a model card.
 
     Its logits, or with --quantize its labels, are compared with the run's on real rows first. The format onnx needs
-    more packages: pip install -e ".[onnx]". An export that fails leaves nothing behind.
+    the extra onnx. An export that fails leaves nothing behind.
     """
     with exit_cleanly():
         from lora_agnews.hub import push
@@ -170,7 +170,7 @@ def demo(
 ) -> None:
     """Serve a page to try headlines on a run.
 
-    Only on this machine's loopback address; Ctrl-C ends it. Needs one more package: pip install -e ".[demo]".
+    Only on this machine's loopback address; Ctrl-C ends it. It needs the extra demo.
     """
     with exit_cleanly():
         from lora_agnews.inference.classifier import load_classifier, open_run

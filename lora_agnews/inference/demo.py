@@ -2,10 +2,12 @@
 
 import os
 
+from lora_agnews.config.scripts import install_extra
+
 try:
     import gradio
 except ImportError as error:
-    raise RuntimeError('demo needs one more package: pip install -e ".[demo]"') from error
+    raise RuntimeError(f"demo needs one more package: {install_extra('demo')}") from error
 
 from lora_agnews.errors import UserError
 from lora_agnews.inference.classifier import Classifier

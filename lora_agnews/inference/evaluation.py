@@ -60,7 +60,7 @@ def load_in_run_precision(run: Run, weights: str = Weights.BEST) -> Model:
         note(f"the run used {device} in {precision}, which is not available here: this uses the CPU in 32-true")
         kind, precision = "cpu", "32-true"
     products = run.config.trainer.matmul_precision
-    return Model(run, torch.device(kind), merged=False, precision=precision, products=products, network=network)
+    return Model(run, torch.device(kind), merged=False, precision=precision, matmul_precision=products, network=network)
 
 
 def load_last(run: Run) -> nn.Module:
@@ -123,7 +123,7 @@ def _measure(
 
 
 def differences(found: dict[str, float], result: RunResult) -> list[str]:
-    """List differences from result.json. There should be none on the run's own test split."""
+    """List differences from result.json. There should be none on the run's own rows."""
     differing = {key: value for key, value in result.metrics.items() if key in found and found[key] != value}
     return [f"{key} is {found[key]}, result.json has {value}" for key, value in differing.items()]
 
@@ -135,13 +135,13 @@ def draw(evaluation: Evaluation, probabilities: np.ndarray, labels: list[int], f
     """
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
     ending = f"-{name}.png" if name else ".png"
-    rows, correct = name or "Test", probabilities.argmax(1) == np.asarray(labels)
+    subject, correct = name or "Test", probabilities.argmax(1) == np.asarray(labels)
     shown = evaluation.calibrated or evaluation
-    title = f"{rows}: expected calibration error {shown.calibration_error.value:.4f}"
+    title = f"{subject}: expected calibration error {shown.calibration_error.value:.4f}"
     title += ", calibrated" if evaluation.calibrated else ""
     confusion, calibration = (folder / f"{picture}{ending}" for picture in ("confusion", "calibration"))
     try:
-        draw_confusion(np.asarray(evaluation.counts), rows, confusion)
+        draw_confusion(np.asarray(evaluation.counts), subject, confusion)
         draw_calibration(probabilities.max(1), correct, BINS, title, calibration)
     except OSError as error:
         note(f"no pictures: {folder} can't be written ({error.strerror})")
@@ -186,7 +186,10 @@ def with_intervals(
 
 
 def _f1(counts: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the F1 of each class, 0 if it is neither true nor predicted, and the mean over the other classes."""
+    """Return the F1 of each class, and the mean over the classes that occur.
+
+    A class that is neither true nor predicted has F1 0 and is not in the mean.
+    """
     right, either = np.diag(counts), counts.sum(0) + counts.sum(1)
     f1 = 2 * right / np.maximum(either, 1)
     return f1, float(f1[either > 0].mean())

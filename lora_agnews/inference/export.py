@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
 from lora_agnews.config.choices import ExportFormat
+from lora_agnews.config.scripts import install_extra
 from lora_agnews.data.source import Source, load_test_rows
 from lora_agnews.errors import UserError
 from lora_agnews.files.atomic import write_atomically
@@ -93,7 +94,7 @@ def export(run: Run, kind: str, folder: Path, force: bool, quantize: bool = Fals
     if quantize and kind != ExportFormat.ONNX:
         raise UserError(f"--quantize: is for --format onnx, not for {kind}")
     if kind == ExportFormat.ONNX and not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))):
-        raise RuntimeError('--format onnx needs more packages: pip install -e ".[onnx]"')
+        raise RuntimeError(f"--format onnx needs more packages: {install_extra('onnx')}")
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         unfinished.mkdir(parents=True)
@@ -121,7 +122,8 @@ def export(run: Run, kind: str, folder: Path, force: bool, quantize: bool = Fals
         try:
             unfinished.rename(folder)
         except OSError:
-            before.rename(folder)
+            if before.exists():
+                before.rename(folder)
             raise
         shutil.rmtree(before, ignore_errors=True)
     finally:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lora_agnews.config.scripts import install_extra
 from lora_agnews.errors import UserError
 from lora_agnews.inference.classifier import load_classifier, open_run
 from lora_agnews.inference.many_files import Part, plan_parts, predict_part
@@ -47,7 +48,7 @@ def predict_files(
         import ray
         import ray.data
     except ImportError as error:
-        raise RuntimeError('--engine ray needs one more package: pip install -e ".[ray]"') from error
+        raise RuntimeError(f"--engine ray needs one more package: {install_extra('ray')}") from error
     local = Path(base).expanduser().absolute() if base else None
     loading = [run_dir.absolute() for run_dir in run_dirs], str(local) if local and local.exists() else base, half
     address = os.environ.get("RAY_ADDRESS", "local")
@@ -83,7 +84,8 @@ def predict_files(
     if problems:
         more = f"\nand {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise UserError(
-            "\n".join(problems[:SHOWN]) + f"{more}\n{len(parts) - len(problems)} other files are classified; the same "
+            "\n".join(problems[:SHOWN])
+            + f"{more}\nThe other files are classified: {len(parts) - len(problems)}. The same "
             "command classifies those that are missing"
         )
     return rows, len(parts), there

@@ -60,7 +60,7 @@ def build_model(encoder: Encoder, lora: LoraSpec, seed: int) -> peft.PeftModel:
 def load_base(encoder: Encoder) -> nn.Module:
     """Load the pretrained encoder with a new head for the four classes.
 
-    Raises: RuntimeError, if there are no weights; UserError, if some are missing outside the head.
+    Raises: RuntimeError, if there are no weights; UserError, if a matrix is missing outside the head.
     """
     folder = encoder.folder
     if encoder.origin.startswith("hub:"):
@@ -75,6 +75,7 @@ def load_base(encoder: Encoder) -> nn.Module:
     )
     shape = read_architecture_folder(encoder.name, encoder.folder)
     head = tuple(f"{layer}." for layer in shape.head)
+    # Vectors, such as biases, may be missing: transformers gives them their initial values.
     missing = [name for name in report["missing_keys"] if len(shape.parameters.get(name, ())) > 1]
     missing = sorted(name for name in missing if not name.startswith(head))
     if missing:

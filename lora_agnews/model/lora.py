@@ -153,7 +153,7 @@ def predict_budget(architecture: Architecture, lora: LoraSpec, limit: int = HARD
 
 
 def fitting_heads(architecture: Architecture, lora: LoraSpec, limit: int) -> list[str]:
-    """List the overrides of `model.head` that would bring the run within the limit."""
+    """List the values of `model.head` that would fit the limit, some of them with a lower r."""
     found = []
     for head in HEADS:
         budget = predict_budget(architecture, replace(lora, head=head, init="default"), limit)

@@ -49,7 +49,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A configuration beside the best one. `test` is None unless runs of both with one seed stored test predictions."""
+    """A configuration beside the best one.
+
+    `test` is None unless both have a run with the same seed that stored test predictions.
+    """
 
     row: Row
     validation: Difference
@@ -99,7 +102,9 @@ def compare(row: Row, best: Row) -> Comparison:
     validation = _difference(row, best, tested=False)
     if validation is None:
         folders = f"{row.counted[0][0]} and {best.counted[0][0]}"
-        raise UserError(f"--paired: the configurations of {folders} have no seed in common; train both with one seed")
+        raise UserError(
+            f"--paired: the configurations of {folders} have no seed in common; train both with the same seed"
+        )
     return Comparison(row, validation, _difference(row, best, tested=True))
 
 

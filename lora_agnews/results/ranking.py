@@ -134,7 +134,7 @@ def to_csv(rows: Sequence[Row]) -> str:
 
 
 def pareto(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows that no other row beats in both metric and number of parameters, fewest parameters first."""
+    """Return the rows for which no other row has as good a metric with as few parameters, fewest parameters first."""
     front: list[Row] = []
     for row in sorted((row for row in rows if row.n), key=lambda row: (row.trainable, MONITOR.cost(row.mean()))):
         if not front or MONITOR.is_better(row.mean(), front[-1].mean()):

@@ -11,7 +11,7 @@ from lora_agnews.config.rules import config_keys
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.results.monitor import MONITOR
 
-INNER_TYPES: dict[str, Any] = {  # keys inside the sections of a record, of those that are read
+INNER_TYPES: dict[str, Any] = {  # type of each key in the sections of a record that the program reads
     **dict.fromkeys(("budget.trainable", "budget.total", "budget.limit"), int),
     **dict.fromkeys(("data.train", "data.val", "data.test"), int),
     "data.train_classes": list[int],
@@ -24,7 +24,6 @@ NEEDED_TO_RANK = (f"metrics.{MONITOR.key}", "seconds.total")  # of a run that ha
 NOT_IN_0_1 = ("data.train_classes",)
 NEEDED_TO_LOAD = (
     "seconds.train",
-    "data.test",
     *(key for key in INNER_TYPES if not key.startswith("config.") and key not in NOT_IN_0_1),
 )
 

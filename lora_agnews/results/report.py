@@ -41,7 +41,7 @@ def write_report(rows: Sequence[Row], path: Path, title: str) -> None:
     runs = sum(len(row.runs) for row in rows)
     parts = [
         f"<h1>{escape(title)}</h1>",
-        f"<p>{runs} runs of {len(rows)} configurations, {date.today().isoformat()}.</p>",
+        f"<p>Configurations: {len(rows)}, runs: {runs}, {date.today().isoformat()}.</p>",
     ]
     parts += [_section("Leaderboard", _leaderboard(rows), f"{_verdict(counted)} Cost: {cost_of(rows)}.")]
     if counted:
@@ -154,7 +154,7 @@ def _beside_best(counted: Sequence[Row]) -> list[str]:
     head = "".join(f"<th>{name}</th>" for name in ("rows", "difference (95%)", "p by seed"))
     table = f'<table><thead><tr><th class="name">configuration</th>{head}</tr></thead><tbody>{"".join(lines)}</tbody>'
     note = f"{EXPLANATION[0].upper()}{EXPLANATION[1:]}."
-    note += f" {left_out} configurations have no predictions of the same rows." if left_out else ""
+    note += f" Configurations without predictions of the same rows: {left_out}." if left_out else ""
     return [_section("Beside the best configuration", f'<div class="wide">{table}</table></div>', escape(note))]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from lora_agnews.config.choices import SweepTest
 from lora_agnews.config.schema import TrainConfig
-from lora_agnews.errors import RunLocked
+from lora_agnews.errors import RunLocked, RunPruned
 from lora_agnews.files.atomic import write_atomically
 from lora_agnews.files.locks import file_lock
 from lora_agnews.results.monitor import MONITOR
@@ -29,6 +29,7 @@ class SweepProgress:
     folder: Path
     total: int | None
     workers: int = 1
+    seeds: int = 1  # of each point of a study; a pruned point runs only the first one
     started: list[str] = field(default_factory=list)  # names of the runs that this process has started or skipped
     skipped: set[str] = field(default_factory=set)  # those of them that were done before
 
@@ -89,7 +90,8 @@ class SweepProgress:
             folder, best = min(succeeded, key=lambda run: MONITOR.cost(run[1].metrics[MONITOR.key]))
             name = folder.name.rpartition("-")[0] or folder.name  # without the hash
             parts.append(f"best {best.metrics[MONITOR.key]:.4f} {name}")
-        ended = len(runs) - counts[Status.RUNNING] - counts[Status.INTERRUPTED]
+        pruned = sum(result.error == RunPruned.MESSAGE for _, result in runs)
+        ended = len(runs) - counts[Status.RUNNING] - counts[Status.INTERRUPTED] + pruned * self.seeds
         seconds = [result.seconds["total"] for _, result in succeeded]
         if self.total and seconds and ended < self.total:
             left = (self.total - ended) * sum(seconds) / len(seconds) / self.workers

@@ -27,7 +27,7 @@ def run_study(config: StudyConfig, command: list[str], is_worker: bool = False) 
     config.json can't be reached; KeyboardInterrupt.
     """
     study = Study(config)
-    progress = SweepProgress(study.folder, study.num_runs, config.workers)
+    progress = SweepProgress(study.folder, study.num_runs, config.workers, len(config.seeds))
     tables.show_study(config, study.budgets)
     if not is_worker:
         check_rows(study.folder)

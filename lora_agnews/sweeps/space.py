@@ -52,7 +52,8 @@ def parse_space(space: dict[str, Any]) -> list[Dimension]:
     dimensions: list[Dimension] = []
     for key, given in space.items():
         values = {"choices": given} if isinstance(given, list) else given
-        if not isinstance(values, dict) or not set(values) <= {"choices", "low", "high", "log", "when"}:
+        kinds = {"choices": list, "low": object, "high": object, "log": bool, "when": dict}
+        if not isinstance(values, dict) or not all(isinstance(values[each], kinds.get(each, ())) for each in values):
             raise UserError(f"space.{key}={to_override(given)}: must be {ALLOWED}")
         when = {other: each if isinstance(each, list) else [each] for other, each in values.get("when", {}).items()}
         dimension = Dimension(

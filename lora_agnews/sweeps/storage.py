@@ -14,13 +14,14 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from lora_agnews.config.choices import Pruner
+from lora_agnews.config.scripts import install_extra
 from lora_agnews.errors import UserError
 from lora_agnews.sweeps.space import Dimension
 
 JOURNAL = "journal:"
 HEARTBEAT_SECONDS = 5  # between two signs of life of a running trial
 GRACE_SECONDS = 20  # without a sign of life, after which other processes take a trial over
-OTHER_STORAGE = 'write storage=postgresql+psycopg://USER@HOST/NAME with pip install -e ".[postgres]", or leave it out'
+OTHER_STORAGE = f"write storage=postgresql+psycopg://USER@HOST/NAME with {install_extra('postgres')}, or leave it out"
 ATTEMPTS = 3  # to open the storage, a second apart
 PRUNERS: dict[Pruner, Callable[[], optuna.pruners.BasePruner]] = {
     Pruner.NONE: optuna.pruners.NopPruner,

@@ -134,7 +134,10 @@ class Study:
             time.sleep(1)
 
     def _plan(self) -> tuple[list[Point], list[tuple[Point, Budget | Exception]]]:
-        """Return the points to run, and all considered points with their budgets. Both are empty for tpe."""
+        """Return the points to run, and the points to show with their budgets. Both are empty for tpe.
+
+        Of a grid every point is shown, of random points those that fit.
+        """
         seed, trials = self.config.seeds[0], self.config.trials
         if self.config.sampler == Sampler.TPE:
             return [], []
@@ -149,15 +152,18 @@ class Study:
     def _draw_points(self, wanted: int, seed: int) -> list[Point]:
         points: list[Point] = []
         seen: list[Point] = []
+        refused = ""
         for point in islice(random_points(self.dimensions, seed), DRAWS_PER_POINT * wanted):
-            if point not in seen and predict(self.load(point, seed)).fits:
-                points.append(point)
+            if point not in seen:
+                try:
+                    points += [point] if predict(self.load(point, seed)).fits else []
+                except UserError as error:  # values that do not go together
+                    refused = f". One that can't be built: {error}"
             seen.append(point)
             if len(points) == wanted:
                 return points
-        raise UserError(
-            f"trials={wanted}: {DRAWS_PER_POINT * wanted:,} random points gave {len(points)} that fit the budget"
-        )
+        drawn = f"{DRAWS_PER_POINT * wanted:,} random points"
+        raise UserError(f"trials={wanted}: {drawn} gave {len(points)} that fit the budget{refused}")
 
     def _enqueue(self) -> None:
         """Enqueue each point that has no trial, or only a failed one."""

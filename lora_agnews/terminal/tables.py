@@ -66,21 +66,22 @@ def show_ranks(ranks: dict[str, dict[str, int | None]]) -> None:
 
 def show_plan(points: Sequence[tuple[dict[str, Any], Budget | Exception]]) -> int:
     """Show a row per point: what varies, its parameters and whether it fits. Return the number of points that fit."""
-    keys = short_names(points[0][0]).values()
-    table = borderless_table(*keys, "parameters", "of the budget", "", left=len(keys))
+    keys = list(dict.fromkeys(key for values, _ in points for key in values))  # some vary under a condition only
+    table = borderless_table(*short_names(keys).values(), "parameters", "of the budget", "", left=len(keys))
     for column in table.columns:
         column.overflow = "fold"
     fitting, reasons = 0, list[str]()
     for values, budget in points:
+        cells = [to_override(values[key]) if key in values else "-" for key in keys]
         if not isinstance(budget, Budget):
             reasons += [str(budget)] if str(budget) not in reasons else []
             verdict = f"refused ({reasons.index(str(budget)) + 1})"
-            table.add_row(*map(to_override, values.values()), "-", "-", verdict, style="dim")
+            table.add_row(*cells, "-", "-", verdict, style="dim")
             continue
         fitting += budget.fits
         verdict = "fits" if budget.fits else f"{-budget.room:,} too many"
         shares = (f"{budget.trainable:,}", f"{budget.trainable / budget.limit:.2%}")
-        table.add_row(*map(to_override, values.values()), *shares, verdict, style=None if budget.fits else "dim")
+        table.add_row(*cells, *shares, verdict, style=None if budget.fits else "dim")
     print_table(table)
     for number, reason in enumerate(reasons, 1):
         print_line(f"({number}) {reason}")
@@ -103,14 +104,14 @@ def show_ranking(rows: Sequence[Row]) -> None:
     print_table(fitting_ranking_table(rows, console.out.width))
     repeated = sum(row.repeated for row in rows)
     if repeated:
-        note(f"{repeated} older runs of the same configuration and seed are not counted: only the newest one is")
+        note(f"older runs of the same configuration and seed, of which only the newest one counts: {repeated}")
     print_line(f"cost: {cost_of(rows)}", style="dim")
     if any(row.tied for row in rows):
         print_line(f"= {tie_rule(rows)}", style="dim")
 
 
 def note_unranked(runs: Sequence[Run]) -> None:
-    """Print a note for each run whose record can't be read, with the name of the file."""
+    """Print a note for each run whose record can't be read, and one with the number of debug runs."""
     for _, result in runs:
         if result.status == Status.DAMAGED:
             note(str(result.error))
@@ -177,7 +178,7 @@ def show_data(data: dict[str, Any]) -> None:
     places = {
         "within_train": "within the training file",
         "train_and_val": "in both training and validation",
-        "train_and_test": "in both training and test",
+        "train_and_test": "in both the training file and the test file",
     }
     found = [f"{data['duplicates'][key]:,} {place}" for key, place in places.items() if data["duplicates"].get(key)]
     if found:
@@ -187,7 +188,7 @@ def show_data(data: dict[str, Any]) -> None:
         )
 
 
-def show_result(result: RunResult, run_dir: Path, wandb_lines: dict[str, str]) -> None:
+def show_result(result: RunResult, run_dir: Path, more_lines: dict[str, str]) -> None:
     """Show metrics, parameters, time and speed of a run, and where to find it. Paths and commands are not wrapped."""
     lines: dict[str, str] = {}
     for split, name in (("val", "validation"), ("test", "test")):
@@ -200,7 +201,7 @@ def show_result(result: RunResult, run_dir: Path, wandb_lines: dict[str, str]) -
     seconds, speed = result.seconds, result.throughput
     lines["time"] = f"{seconds['train']:.1f} s training, {seconds['total']:.1f} s in all"
     lines["speed"] = f"{speed['samples_per_second']:,.0f} samples/s, {speed['tokens_per_second']:,.0f} tokens/s"
-    lines |= {"run": str(short_path(run_dir)), **wandb_lines}
+    lines |= {"run": str(short_path(run_dir)), **more_lines}
     width = max(map(len, lines)) + 2
     print_line("")
     for name, text in lines.items():

@@ -139,7 +139,7 @@ class Stopwatch(L.Callback):
         self.began, self.earlier_total = began, earlier_total
         self.seconds = self.began_at = self.earlier_seconds = 0.0
         self.compile_seconds = self.compile_began_at = 0.0
-        self.paused_at: float | None = None  # when the validation began that is running
+        self.paused_at: float | None = None  # when the running validation began; None: none is running
         self.samples = 0
         self.tokens: Tensor | int = 0
 

@@ -27,7 +27,7 @@ DIFFERENCES = {
     "test": "other test rows",
     "model": "other base weights",
 }
-STEPS_BETWEEN_EXCHANGES = 20  # of the processes of a run: whether one of them has got a signal to stop
+STEPS_BETWEEN_EXCHANGES = 20  # after which the processes of a run tell each other whether one got a signal to stop
 
 
 class Checkpoints(Checkpoint):
@@ -44,7 +44,7 @@ class Checkpoints(Checkpoint):
 
     def __init__(self, folder: Path, every: int, identity: dict[str, str]) -> None:
         self.folder, self.every, self.identity = folder, every, identity
-        self.best_score, self.saved_at = MONITOR.worst, 0
+        self.best_score, self.saved_step = MONITOR.worst, 0
         self.random_states: Any = None  # of the checkpoint that is being resumed; see `_random_states`
         self.signalled = self.stopping = False  # this process has got a signal; all processes stop
         self.handlers: dict[int, Any] = {}
@@ -66,7 +66,7 @@ class Checkpoints(Checkpoint):
     ) -> None:
         if trainer.world_size == 1 or trainer.global_step % STEPS_BETWEEN_EXCHANGES == 0:
             self._decide_to_stop(trainer)
-        if not self.stopping and trainer.global_step - self.saved_at < self.every:
+        if not self.stopping and trainer.global_step - self.saved_step < self.every:
             return
         done, validated_every = batch_idx + 1, int(trainer.val_check_batch or 1)
         stepped = done % trainer.accumulate_grad_batches == 0 and done < trainer.num_training_batches
@@ -107,7 +107,7 @@ class Checkpoints(Checkpoint):
         self.random_states = checkpoint["random"]
         # Version 0.1 called it best_accuracy.
         self.best_score = checkpoint["best_score"] if "best_score" in checkpoint else checkpoint["best_accuracy"]
-        self.saved_at = checkpoint["global_step"]
+        self.saved_step = checkpoint["global_step"]
 
     def _decide_to_stop(self, trainer: L.Trainer) -> None:
         """All processes stop together if one of them has got a signal. With several, each waits for the others here."""
@@ -123,7 +123,7 @@ class Checkpoints(Checkpoint):
         if last.exists() and trainer.is_global_zero:
             link_or_copy(last, self.folder / PREVIOUS)
         self._save(trainer, LAST)
-        self.saved_at = trainer.global_step
+        self.saved_step = trainer.global_step
         if self.stopping:
             raise KeyboardInterrupt
 

@@ -106,7 +106,7 @@ def cpu_capabilities() -> Mapping[str, Any]:
 
 
 def batches_left(trainer: L.Trainer) -> float:
-    """Return the training batches that are left, and the validations in units of training batches."""
+    """Return the time that is left, in training batches: the batches themselves, plus the validations between them."""
     done = trainer.fit_loop.epoch_loop.batch_progress.total.ready
     left = int(trainer.estimated_stepping_batches) * trainer.accumulate_grad_batches - done
     data: Any = trainer.datamodule  # type: ignore[attr-defined]

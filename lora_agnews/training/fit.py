@@ -37,7 +37,10 @@ class Parts:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What training gave. Metrics and predictions are those of the best validation; speed leaves out compilation."""
+    """What training gave. Speed leaves out compilation.
+
+    Validation metrics and predictions are those of the best validation, `train/loss` is that of the last epoch.
+    """
 
     metrics: dict[str, float]
     confusion: list[list[int]]

@@ -35,10 +35,12 @@ def log_file(run_dir: Path) -> Iterator[None]:
     handler = logging.FileHandler(run_dir / "train.log")
     handler.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"))
     root = logging.getLogger()
-    before, root.handlers = root.handlers, [handler]
+    handlers, level = root.handlers, root.level
+    root.handlers = [handler]
     root.setLevel(logging.INFO)
     try:
         yield
     finally:
-        root.handlers = before
+        root.handlers = handlers
+        root.setLevel(level)
         handler.close()

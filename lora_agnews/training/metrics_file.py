@@ -14,13 +14,12 @@ from lora_agnews.errors import UserError
 from lora_agnews.files.atomic import write_atomically
 from lora_agnews.results.curves import read_rows
 
-ROWS_BETWEEN_WRITES = 100
-
 
 class MetricsFile(Logger):
     """Keeps all rows in memory and replaces the file as a whole: one row per logged step, one column per metric.
 
-    A resumed run keeps the first `rows_to_keep` rows of the file, those before its checkpoint.
+    Lightning saves after each logged step. A resumed run keeps the first `rows_to_keep` rows of the file, those before
+    its checkpoint.
     Raises: UserError, if the file is damaged.
     """
 
@@ -56,8 +55,6 @@ class MetricsFile(Logger):
         self.rows.append({**{key: float(value) for key, value in metrics.items()}, "step": step})
         if "epoch" in metrics:
             self.rows[-1]["epoch"] = int(metrics["epoch"])
-        if len(self.rows) % ROWS_BETWEEN_WRITES == 0:
-            self.save()
 
     @rank_zero_only
     def save(self) -> None:

@@ -95,7 +95,7 @@ class PrefixCache:
         with console.progress_bar("prefix", rows) as done:
             for states in every:
                 states.complete(about | {"rows": len(states.vectors)}, done)
-        self.part = None  # its memory
+        self.part = None  # frees its memory
         return time.perf_counter() - began
 
     def _compute(
@@ -127,5 +127,6 @@ class PrefixCache:
         if free < needed:
             raise RuntimeError(
                 f"model.prefix=cached needs {needed / GB:.2f} GB in {self.folder}, where {free / GB:.2f} GB are free; "
-                "make room (lora-agnews cache clear), or name another place: data.cache_dir=DIRECTORY"
+                f"make room (lora-agnews cache clear --dir {self.data.cache_dir}), or name another place: "
+                "data.cache_dir=DIRECTORY"
             )

@@ -69,9 +69,9 @@ def _run(config: TrainConfig, run_dir: Path, previous: RunResult | None, in_swee
         with console.best_effort():
             tables.show_budget(parts.task.budget, encoder.name)
             tables.show_data(result.data)
-        result.save(run_dir)
         result.seconds["setup"] = time.perf_counter() - imported
         with open_tracking(run_dir, config.logger, result.config, saved.get("metrics_rows")) as tracking:
+            result.save(run_dir)
             stopwatch, loggers = Stopwatch(began, result.seconds["earlier"]), tracking.loggers
             trainer = build_trainer(config.trainer, run_dir, parts.batches, loggers, identity, stopwatch, in_sweep)
             result.environment |= {"precision": trainer.precision, "device": str(trainer.strategy.root_device)}

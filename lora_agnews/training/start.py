@@ -15,7 +15,8 @@ from lora_agnews.model.encoder import Encoder
 from lora_agnews.model.lora import CHANGES_BASE, LoraSpec, trained_parameters
 from lora_agnews.results.record import CONFIG_FILE, RunResult
 
-MAY_DIFFER = ("name", "revision", "prefix", "adapter", "lora.dropout", "lora.init")  # names have their own check
+# Instead of names, the weights are compared.
+MAY_DIFFER = ("name", "revision", "prefix", "adapter", "lora.dropout", "lora.init")
 
 
 def start_from_run(config: ModelConfig, encoder: Encoder, model: nn.Module) -> None:

@@ -25,7 +25,7 @@ class Tracking:
     wandb_run: Any = None
 
     def finish(self, result: RunResult, figures: list[Path]) -> None:
-        """Write the best metrics, budget, throughput and figures into the W&B summary."""
+        """Save the loggers. In W&B, log the figures and write status and results into the summary."""
         for logger in self.loggers:
             logger.save()
         if self.wandb_run is None:
@@ -46,9 +46,11 @@ def open_tracking(
 
     A resumed run keeps its W&B run, and of metrics.csv and TensorBoard the first `metrics_rows` rows.
     Raises: RuntimeError, if W&B is asked for and is not installed, not logged in or can't be reached; UserError, if
-    TensorBoard is not installed.
+    TensorBoard is not installed or metrics.csv is damaged.
     """
-    tracking = Tracking([], {"W&B": "off"})
+    metrics = MetricsFile(run_dir / METRICS_FILE, metrics_rows or 0)
+    curves = [open_tensorboard(run_dir, config, metrics.next_step)] if logger.tensorboard else []
+    tracking = Tracking([metrics, *curves], {"W&B": "off"})
     tracking.wandb_run = open_wandb(
         logger.wandb,
         logger.project,
@@ -60,20 +62,13 @@ def open_tracking(
         config=config,
         **existing_wandb_run(run_dir if metrics_rows is not None else None),
     )
-    metrics = MetricsFile(run_dir / METRICS_FILE, metrics_rows or 0)
-    tracking.loggers.append(metrics)
-    if tracking.wandb_run is not None:
-        tracking.loggers.append(WandbLogger(experiment=tracking.wandb_run, log_model=False))
-        folder = short_path(Path(tracking.wandb_run.settings.sync_dir))
-        if tracking.wandb_run.offline:
-            tracking.lines = {"W&B": "offline", "  view": f"wandb leet {folder}", "  upload": f"wandb sync {folder}"}
-        else:
-            tracking.lines = {"W&B": str(tracking.wandb_run.url)}
-    if logger.tensorboard:
-        tracking.loggers.append(open_tensorboard(run_dir, config, metrics.next_step))
-        tracking.lines["TensorBoard"] = f"tensorboard --logdir {short_path(run_dir / FOLDER)}"
     failed = True
     try:
+        if tracking.wandb_run is not None:
+            tracking.loggers.append(WandbLogger(experiment=tracking.wandb_run, log_model=False))
+            tracking.lines = _wandb_lines(tracking.wandb_run)
+        if curves:
+            tracking.lines["TensorBoard"] = f"tensorboard --logdir {short_path(run_dir / FOLDER)}"
         yield tracking
         failed = False
     finally:
@@ -81,3 +76,10 @@ def open_tracking(
             each.finalize("failed" if failed else "success")
         if tracking.wandb_run is not None:
             tracking.wandb_run.finish(exit_code=int(failed))
+
+
+def _wandb_lines(run: Any) -> dict[str, str]:
+    if not run.offline:
+        return {"W&B": str(run.url)}
+    folder = short_path(Path(run.settings.sync_dir))
+    return {"W&B": "offline", "  view": f"wandb leet {folder}", "  upload": f"wandb sync {folder}"}

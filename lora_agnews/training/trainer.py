@@ -43,7 +43,7 @@ def build_trainer(
     """Build the Trainer of a run whose epochs have this number of batches.
 
     `identity` is stored in each checkpoint; see `run_identity`. `in_sweep` may stop the run after a validation.
-    Raises: RuntimeError, if the accelerator is missing, or if there are not as many processes as devices on all nodes.
+    Raises: RuntimeError, if the accelerator is missing, or if the number of processes is not devices * num_nodes.
     """
     _check_accelerator(config.accelerator)
     torch.set_float32_matmul_precision(config.matmul_precision)
@@ -72,7 +72,7 @@ def build_trainer(
         accumulate_grad_batches=config.accumulate,
         deterministic=config.deterministic,
         logger=loggers,
-        log_every_n_steps=steps_between_logs(batches),
+        log_every_n_steps=steps_between_logs(-(-batches // config.accumulate)),
         callbacks=callbacks,
         num_sanity_val_steps=0,
         enable_model_summary=False,
@@ -91,12 +91,12 @@ def build_trainer(
     return trainer
 
 
-def steps_between_logs(batches: int) -> int:
-    """Return the interval for an epoch of this many batches: enough points for a curve, at most every second step.
+def steps_between_logs(steps: int) -> int:
+    """Return the interval for an epoch of so many optimizer steps: enough points for a curve, but not every step.
 
     Logging at every step would leave no step at which a checkpoint can be resumed exactly; see `Checkpoints`.
     """
-    return min(MAX_STEPS_BETWEEN_LOGS, max(2, batches // LOG_POINTS_PER_EPOCH))
+    return min(MAX_STEPS_BETWEEN_LOGS, max(2, steps // LOG_POINTS_PER_EPOCH))
 
 
 def stopwatch_of(trainer: L.Trainer) -> Stopwatch:
@@ -143,7 +143,7 @@ def _available_precision(config: TrainerConfig) -> str:
     """Return the precision that the device can use. Without CUDA, 16-mixed becomes float32, with a note."""
     on_cuda = config.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     if config.precision == Precision.FP16 and not on_cuda:
-        console.note("trainer.precision=16-mixed needs an NVIDIA GPU and there is none: this run uses 32-true")
+        console.note("trainer.precision=16-mixed needs an NVIDIA GPU, which this run does not use: it runs in 32-true")
         return str(Precision.FP32)
     if config.precision == Precision.BF16 and on_cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
         console.note("this GPU has no bfloat16 units and emulates them slowly: trainer.precision=16-mixed is faster")

@@ -14,7 +14,7 @@ SECONDS_TO_ANSWER = 3  # a W&B server that takes longer counts as unreachable
 SECONDS_TO_START = 15  # for W&B to open a run; offline it takes 0.5
 SECONDS_TO_FINISH = 300  # for the last uploads; what is left stays on disk for `wandb sync`
 PROJECT = "lora-agnews"  # if neither the configuration nor the environment names one
-NOT_LOGGED_IN = "nobody is logged in to W&B"
+NOT_LOGGED_IN = "not logged in to W&B"
 
 
 def open_wandb(mode: str, project: str | None, **run: Any) -> Any:

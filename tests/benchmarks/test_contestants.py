@@ -40,12 +40,13 @@ def setup(tmp_path: Path) -> Setup:
 def test_every_contestant_runs_the_same_steps_and_its_warm_up_does_not_count(
     setup: Setup, contestant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forward, rows = RobertaForSequenceClassification.forward, []
+    forward, rows, tokens = RobertaForSequenceClassification.forward, [], []
 
     @functools.wraps(forward)  # transformers.Trainer reads its arguments
     def slow_at_first(model: torch.nn.Module, *arguments: Any, **named: Any) -> Any:
         if model.training:
             rows.append(len(named["input_ids"]))
+            tokens.append(int((named["input_ids"] != model.config.pad_token_id).sum()))
             if len(rows) <= setup.warm_up:
                 time.sleep(SLOW_STEP)
         return forward(model, *arguments, **named)
@@ -55,6 +56,7 @@ def test_every_contestant_runs_the_same_steps_and_its_warm_up_does_not_count(
     assert rows == [16] * 6
     assert 4 / found["steps_per_second"] < SLOW_STEP, "seconds of the steps after the warm-up"
     assert found["samples_per_second"] == pytest.approx(16 * found["steps_per_second"])
+    assert found["tokens_per_second"] == pytest.approx(sum(tokens[2:]) / 4 * found["steps_per_second"])
     assert 0 < found["val_accuracy"] <= 1
     if contestant == OURS:
         assert [step for step, _ in found["curve"]] == [2, 4, 6]

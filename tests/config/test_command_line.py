@@ -27,6 +27,7 @@ def run_to_resume(tmp_path: Path) -> Path:
         (["hydra.run.dir=${nothing}"], "^hydra.run.dir: Interpolation key 'nothing' not found$"),
         (["-m", "hydra.sweep.subdir=../../x"], "hydra.sweep.subdir=../../x: must be inside the directory of the sweep"),
         (["-m", "model.name=a,/b", "hydra.sweep.subdir=${model.name}"], "hydra.sweep.subdir=/b: must be inside"),
+        (["--config-name=sweep"], "--config-name=sweep: a run begins with conf/train.yaml; leave it out"),
         (["--cfg", "everything"], r"invalid choice: 'everything'.*python train\.py --help"),
         (["lora.r=1,2"], r"lora\.r=1,2: several values need -m"),
         (["-m", "trainer.devices=2"], "trainer.devices=2: a run of a sweep uses one device; leave it out"),
@@ -50,6 +51,10 @@ def test_a_working_directory_in_which_no_run_fits_is_refused(tmp_path: Path, mon
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(UserError, match=r"hydra\.run\.dir=runs: .*runs is not a directory"):
         check_command_line([])
+    with pytest.raises(UserError, match=r"hydra\.sweep\.dir=runs: .*runs is not a directory"):
+        check_command_line(["-m", "lora.r=1,2"])
+    for flags in (["--help"], ["--cfg", "job"], ["--info"]):
+        check_command_line(flags)  # which create nothing
 
 
 @pytest.mark.parametrize("more", [["-m"], ["hydra.mode=MULTIRUN"], ["--cfg", "job"]], ids=str)

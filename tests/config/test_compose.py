@@ -112,3 +112,13 @@ def test_experiments_and_studies_of_the_user_are_composed_at_any_depth(own_files
 def test_a_mistake_in_a_file_of_the_user_is_named(own_files: str, override: str, message: str) -> None:
     with hydra_initialized(own_files), pytest.raises(UserError, match=message):
         compose_config([override])
+
+
+def test_a_short_key_that_a_file_of_the_user_would_hide_is_refused(own_files: str) -> None:
+    with hydra_initialized(own_files):
+        assert compose_config(["experiment=mine", "lora.r=5"]).model.lora.r == 5
+        assert compose_config(["experiment=mine", "model.lora.r=2"]).model.lora.r == 2
+        with pytest.raises(UserError, match=r"lora\.r=2: has no effect, because model\.lora\.r=5 is set; write model"):
+            compose_config(["-m", "experiment=mine", "lora.r=5,2"][1:], multirun=True)
+    with pytest.raises(UserError, match=r"lora\.r=1: has no effect, because model\.lora\.r=2 is set"):
+        compose_config(["lora.r=2", "model.lora.r=2", "lora.r=1"])

@@ -26,12 +26,19 @@ def test_a_quoted_text_is_read_back_unchanged_by_hydra_and_omegaconf(text: str) 
     assert OmegaConf.create({"key": override.value()}).key == text
 
 
-@pytest.mark.parametrize("override", ["data.train_file=a,b.csv", "data.train_file=my rows.csv", "logger.project=a=b"])
+@pytest.mark.parametrize(
+    "override",
+    ["data.train_file=a,b.csv", "data.train_file=my rows.csv", "data.train_file=it's,x.csv", "logger.project=a=b"],
+)
 def test_the_quoted_override_of_a_message_works_in_a_shell(override: str) -> None:
     (word,) = shlex.split(quote_override(override))
     key, _, value = override.partition("=")
     assert OverridesParser.create().parse_override(word).key_or_group == key
     assert OverridesParser.create().parse_override(word).value() == value
+
+
+def test_a_quote_without_its_other_half_is_left_out() -> None:
+    assert quote_override('data.train_file="a,b.csv') == "'data.train_file=\"a,b.csv\"'"
 
 
 @pytest.mark.parametrize(

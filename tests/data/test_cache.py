@@ -33,6 +33,12 @@ def test_the_entries_are_listed_by_size(folder: Path) -> None:
     assert f"layer-2{os.linesep}" not in shown.stdout
 
 
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"encoder": "tiny"'])
+def test_an_entry_without_a_description_is_listed_as_damaged(folder: Path, text: str) -> None:
+    next(folder.rglob("about.json")).write_text(text)
+    assert list_cache(folder)[-1].what == "about.json is damaged"
+
+
 def test_only_what_the_program_keeps_is_deleted(folder: Path) -> None:
     assert command("cache", "clear", "--dir", folder).exit_code == 0
     assert [path.name for path in folder.iterdir()] == ["mine"]

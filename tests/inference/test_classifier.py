@@ -12,6 +12,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from lora_agnews import load_run
+from lora_agnews.errors import UserError
 from lora_agnews.inference import classifier as inference
 from lora_agnews.inference.classifier import Classifier
 from lora_agnews.labels import LABELS
@@ -141,3 +142,9 @@ def test_a_base_model_that_was_moved_is_named_found_and_checked(
     done = command("predict", copy, news, "--base", moved)
     assert done.exit_code == 2
     assert f"was trained on other weights than those in {moved}" in done.stderr
+
+
+def test_a_finished_run_without_its_adapter_says_what_is_missing(run_copy: Path) -> None:
+    shutil.rmtree(run_copy / "adapter")
+    with pytest.raises(UserError, match=r"its folder adapter is missing; copy it from where the run was trained"):
+        load_run(run_copy)

@@ -7,7 +7,7 @@ import pytest
 
 from lora_agnews.config.compose import compose_config
 from lora_agnews.config.schema import TrainConfig
-from lora_agnews.errors import RunLocked
+from lora_agnews.errors import RunLocked, RunPruned
 from lora_agnews.files.locks import run_lock
 from lora_agnews.results.record import RunResult, Status
 from lora_agnews.sweeps import progress as progress_module
@@ -111,6 +111,13 @@ def test_running_and_interrupted_runs_are_not_taken_for_ended_ones(tmp_path: Pat
     with run_lock(tmp_path / "b"):
         state = SweepProgress(tmp_path, 3).state()
     assert state == "1/3 done | 1 running | 1 interrupted | best 0.5000 a | about 20 s left"
+
+
+def test_a_pruned_run_stands_for_all_seeds_of_its_point(tmp_path: Path) -> None:
+    save_record(tmp_path / "a", 0.5)  # 10 seconds
+    (tmp_path / "b").mkdir()
+    outcome(Status.INTERRUPTED, error=RunPruned.MESSAGE).save(tmp_path / "b")
+    assert SweepProgress(tmp_path, 6, seeds=3).state().endswith("1 interrupted | best 0.5000 a | about 20 s left")
 
 
 @pytest.mark.parametrize(("status", "expected"), [("over_budget", 0), ("interrupted", 0), ("failed", 1)])

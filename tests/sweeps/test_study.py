@@ -41,6 +41,15 @@ def test_points_over_the_budget_are_no_trials(short_run: list[str], tmp_path: Pa
         Study(random)
 
 
+def test_random_points_that_cannot_be_built_are_left_out(short_run: list[str], tmp_path: Path) -> None:
+    config = study_of(tmp_path, "lora.init=orthogonal", "sampler=random", "trials=2", *short_run)
+    config.space = {"lora.r": [1, 2, 4]}
+    assert sorted(point["lora.r"] for point in Study(config).points) == [2, 4], "orthogonal needs an even r"
+    config.space = {"lora.r": [1, 2]}
+    with pytest.raises(UserError, match=r"gave 1 that fit the budget\. One that can't be built: .*orthogonal"):
+        Study(config)
+
+
 @pytest.mark.slow
 def test_a_study_of_tpe_draws_as_many_as_are_wanted_and_counts_none_over_the_budget(
     short_run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

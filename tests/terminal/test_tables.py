@@ -79,6 +79,18 @@ def test_a_plan_names_each_reason_once_and_counts_what_fits(replace_console: Mak
     ]
 
 
+def test_in_a_plan_a_key_that_varies_under_a_condition_has_its_own_column(replace_console: MakeConsole) -> None:
+    stream = replace_console()
+    budget = Budget(200, 1000, TRAINED, HEAD)
+    tables.show_plan([({"schedule": "constant"}, budget), ({"schedule": "linear", "warmup": 0.06}, budget)])
+    assert lines_of(stream.getvalue()) == [
+        "schedule warmup parameters of the budget",
+        "constant - 100 50.00% fits",
+        "linear 0.06 100 50.00% fits",
+        "",
+    ]
+
+
 def test_a_study_of_drawn_points_shows_only_their_number(replace_console: MakeConsole) -> None:
     stream = replace_console()
     tables.show_study(compose_study(["study=smoke", "sampler=tpe", "trials=7"]), [])
@@ -152,7 +164,7 @@ def test_a_result_without_test_rows_says_so(replace_console: MakeConsole) -> Non
         ({"within_train": 0, "train_and_val": 0, "train_and_test": 0}, ""),
         (
             {"within_train": 1200, "train_and_val": 0, "train_and_test": 3},
-            "duplicate texts: 1,200 within the training file, 3 in both training and test. All rows are kept.",
+            "duplicate texts: 1,200 within the training file, 3 in both the training file and the test file. All rows",
         ),
         ({"within_train": 0, "train_and_val": 2, "train_and_test": 0}, "2 in both training and validation"),
     ],

@@ -1,5 +1,6 @@
 """lora_agnews.train: a run of train.py in the process of a notebook."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,13 @@ from tests.messages import check_message
 SHORT = ["experiment=quickstart", "trainer.max_steps=3", "trainer.accelerator=cpu", "logger.wandb=disabled"]
 
 
-def test_a_run_in_a_notebook_leaves_what_train_py_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_in_a_notebook_leaves_what_train_py_leaves(
+    short_run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    first, second = (lora_agnews.train([*SHORT, "lora.r=2", f"seed={seed}"]) for seed in (0, 1))
+    level = logging.getLogger().level
+    first, second = (lora_agnews.train([*short_run, "lora.r=2", f"seed={seed}"]) for seed in (0, 1))
+    assert logging.getLogger().level == level, "that of the notebook"
     assert first.status == second.status == Status.FINISHED
     assert first.config["model"]["lora"]["r"] == 2
     folders = sorted((tmp_path / "runs").iterdir())
@@ -24,9 +29,9 @@ def test_a_run_in_a_notebook_leaves_what_train_py_leaves(tmp_path: Path, monkeyp
     assert lora_agnews.load_run(folders[0])(["Oil prices rise"])[0][0] in ("World", "Sports", "Business", "Sci/Tech")
 
 
-def test_a_directory_can_be_named_and_a_run_continued(tmp_path: Path) -> None:
+def test_a_directory_can_be_named_and_a_run_continued(short_run: list[str], tmp_path: Path) -> None:
     run_dir = tmp_path / "mine"
-    lora_agnews.train([*SHORT, f"hydra.run.dir={run_dir}"])
+    lora_agnews.train([*short_run, f"hydra.run.dir={run_dir}"])
     found = lora_agnews.train([f"resume={run_dir}", "trainer.max_epochs=3"])
     assert found.config["trainer"]["max_epochs"] == 3
     assert RunResult.load(run_dir) == found

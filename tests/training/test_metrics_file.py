@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lora_agnews.errors import UserError
-from lora_agnews.training.metrics_file import ROWS_BETWEEN_WRITES, MetricsFile
+from lora_agnews.training.metrics_file import MetricsFile
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -40,13 +40,6 @@ def test_a_resumed_run_keeps_the_rows_before_its_checkpoint(tmp_path: Path) -> N
         ("2", "2.0", ""),
         ("3", "9.0", "0.5"),
     ]
-
-
-def test_rows_are_written_before_the_end(tmp_path: Path) -> None:
-    file = MetricsFile(tmp_path / "metrics.csv", 0)
-    for step in range(ROWS_BETWEEN_WRITES):
-        file.log_metrics({"train/loss": 1.0}, step)
-    assert len(rows_of(file.path)) == ROWS_BETWEEN_WRITES
 
 
 def test_a_run_is_not_continued_with_damaged_curves(tmp_path: Path) -> None:

@@ -53,6 +53,20 @@ def test_a_finished_run_is_not_changed(tmp_path: Path, capfd: pytest.CaptureFixt
     assert "nothing to continue" in capfd.readouterr().err
 
 
+def test_a_run_whose_curves_are_damaged_is_not_continued_and_keeps_its_record(
+    short_config: TrainConfig, tmp_path: Path
+) -> None:
+    config = copy.deepcopy(short_config)
+    config.trainer.early_stopping_patience = 0
+    assert run(config, tmp_path).succeeded
+    before, curves = (tmp_path / "result.json").read_bytes(), tmp_path / "metrics.csv"
+    curves.write_bytes(curves.read_bytes()[:20])
+    config.resume, config.trainer.max_epochs = str(tmp_path), config.trainer.max_epochs + 1
+    with pytest.raises(UserError, match=r"metrics\.csv: damaged; delete it"):
+        run(config, tmp_path)
+    assert (tmp_path / "result.json").read_bytes() == before
+
+
 def test_two_processes_do_not_work_on_one_run(tmp_path: Path) -> None:
     with run_lock(tmp_path), pytest.raises(RunLocked, match="another process is working on this run"):
         run(compose_config(BEGAN), tmp_path)

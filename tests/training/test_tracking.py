@@ -6,6 +6,7 @@ import pytest
 import wandb
 
 from lora_agnews.config.sections import LoggerConfig
+from lora_agnews.errors import UserError
 from lora_agnews.training.tracking import open_tracking
 from tests.wandb_runs import records, track
 
@@ -55,3 +56,12 @@ def test_two_runs_of_one_process_are_two_runs(tmp_path: Path, no_login: pytest.M
     for name in ("first", "second"):
         track(tmp_path / name, "offline")
         assert len(list((tmp_path / name).glob("wandb/offline-run-*"))) == 1
+
+
+def test_damaged_curves_are_found_before_a_wandb_run_is_opened(tmp_path: Path, no_login: pytest.MonkeyPatch) -> None:
+    (tmp_path / "metrics.csv").write_text("step,loss\n1,0.5\n2,te")
+    config = LoggerConfig("offline", "project", None, [], None, None, False)
+    with pytest.raises(UserError, match=r"metrics\.csv: damaged"), open_tracking(tmp_path, config, {}, 2):
+        pass
+    assert wandb.run is None
+    assert not (tmp_path / "wandb").exists()

@@ -24,10 +24,15 @@ def trainer_for(folder: Path, batches: int, *overrides: str, should_prune: Any =
 
 
 @pytest.mark.parametrize(
-    ("batches", "steps"), [(1, 2), (99, 2), (149, 2), (150, 3), (1000, 20), (2499, 49), (2500, 50), (100_000, 50)]
+    ("steps", "between"), [(1, 2), (99, 2), (149, 2), (150, 3), (1000, 20), (2499, 49), (2500, 50), (100_000, 50)]
 )
-def test_an_epoch_has_about_50_log_entries_at_most_one_every_second_step(batches: int, steps: int) -> None:
-    assert steps_between_logs(batches) == steps
+def test_an_epoch_has_about_50_log_entries_at_most_one_every_second_step(steps: int, between: int) -> None:
+    assert steps_between_logs(steps) == between
+
+
+def test_log_entries_count_optimizer_steps(tmp_path: Path) -> None:
+    trainer = trainer_for(tmp_path, 1000, "trainer.accumulate=4")
+    assert trainer.log_every_n_steps == 5  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

@@ -83,5 +83,5 @@ def test_online_with_a_key_the_server_refuses_is_an_error_with_the_remedy(
 
 
 def test_online_without_a_login_is_an_error_with_the_remedy(tmp_path: Path, no_login: pytest.MonkeyPatch) -> None:
-    with pytest.raises(RuntimeError, match="nobody is logged in to W&B; run `wandb login`"):
+    with pytest.raises(RuntimeError, match="not logged in to W&B; run `wandb login`"):
         track(tmp_path / "run", "online")
