@@ -101,6 +101,7 @@ def test_the_adapter_holds_the_whole_head(finished: tuple[Path, Any]) -> None:
     assert len(names) == 4 + 4 * 2 * 2 + 2  # head; layers, query and value, A and B; classifier.dense' own A and B
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_and_continued_in_other_processes_is_the_same(
     finished: tuple[Path, Any], tmp_path: Path
 ) -> None:
@@ -212,4 +213,4 @@ def test_a_run_memorises_32_rows(tmp_path: Path) -> None:
     result = RunResult.load(tmp_path / "run")
     assert result.metrics["train/loss"] < 0.05
     assert result.metrics["test/accuracy"] == 1.0
-    assert "40 in both training and test" in done.stderr  # the same rows: said, not hidden
+    assert "40 in both the training file and the test file" in done.stderr  # the same rows: said, not hidden

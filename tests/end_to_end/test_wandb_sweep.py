@@ -38,7 +38,8 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Agent:
     return agent
 
 
-@pytest.mark.parametrize("end", [0, pytest.param(-1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [0, -1])
 def test_the_agent_of_wandb_runs_the_sweep(agent: Agent, tmp_path: Path, end: int) -> None:
     chosen = {key: values_of(parameter)[end] for key, parameter in SWEEP["parameters"].items()}
     arguments = {key: {"value": value} for key, value in chosen.items()}

@@ -109,7 +109,7 @@ def test_each_row_is_written_once_with_the_same_label_although_an_actor_is_kille
     actors[0].kill()
     said, errors = begun.communicate(timeout=300)
     assert begun.returncode == 0, errors
-    assert "out: 960 rows in 12 files" in said
+    assert "out: files written: 12, rows: 960" in said
     with (tmp_path / "one.csv").open(newline="") as stream:
         expected = {int(row["ID"]): int(row["Label"]) for row in csv.DictReader(stream)}
     tables = [parquet.read_table(path) for path in sorted((tmp_path / "out").glob("*.parquet"))]
@@ -142,13 +142,13 @@ def test_a_restart_classifies_what_is_missing_and_bad_files_do_not_stop_the_othe
     line += ["--engine", "ray"]
     done = run_python(*line, limit=900, HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert "out: 242 rows in 4 files" in done.stdout
+    assert "out: files written: 4, rows: 242" in done.stdout
     parquet.write_table(pa.table({"text": ["fine", None]}), news / "null.parquet")
     (tmp_path / "out" / "01.parquet").unlink()
     before = (tmp_path / "out" / "02.parquet").stat().st_mtime_ns
     done = run_python(*line, limit=900, HOME=str(tmp_path))
     assert done.returncode == 2
-    assert "null.parquet: row 2: the text is empty (null)\n1 other files are classified" in done.stderr
+    assert "null.parquet: row 2: the text is empty (null)\nThe other files are classified: 1" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert sorted(path.stem for path in (tmp_path / "out").iterdir()) == ["00", "01", "02", "blank"]
     assert (tmp_path / "out" / "02.parquet").stat().st_mtime_ns == before

@@ -139,4 +139,4 @@ def test_the_command_prints_the_comparison_and_the_report_has_it(tmp_path: Path)
     page = (tmp_path / "report.html").read_text()
     assert "Beside the best configuration" in page
     assert "-0.2000 (" in page
-    assert "1 configurations have no predictions of the same rows" in page
+    assert "Configurations without predictions of the same rows: 1." in page
