@@ -5,8 +5,8 @@
 
 Each run has its own process, the contestants take turns, and each round has its own seed. Speeds and memory are medians
 over the rounds, accuracies and losses means and standard deviations on the same validation rows after `steps` steps.
-The first steps of each run are not in its speed, which is in tokens without padding: the rows of a few steps are longer
-or shorter than the average, with group_by_length systematically.
+Speeds leave out the first steps of each run. They are in tokens without padding, because the rows of a few steps can be
+longer or shorter than the average, and group_by_length begins with the longest.
 """
 
 import argparse

@@ -42,9 +42,11 @@ def _check_runs(options: Namespace) -> None:
             raise UserError("resume continues one run, with its own configuration; leave out -m and --cfg")
         resumed_config(config.resume, options.overrides)
         check_directory("resume", str(find_run(config.resume)[0]))
+    elif options.help or options.cfg or options.info:
+        return  # they create nothing
     elif any(override.lstrip("+").startswith(("hydra.run.", "hydra.sweep.")) for override in options.overrides):
         _check_directories(options.overrides, multirun)
-    elif not (options.help or options.cfg or options.info):
+    else:
         check_directory("hydra.sweep.dir" if multirun else "hydra.run.dir", "runs")
 
 

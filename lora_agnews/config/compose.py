@@ -105,9 +105,8 @@ def _check_aliases(values: DictConfig, overrides: Sequence[str]) -> None:
         key, _, given = override.lstrip("+").partition("=")
         full = ALIASES.get(key, key)
         if key != full and (wins := OmegaConf.select(values, full)) != OmegaConf.select(values, key):
-            raise UserError(
-                f"{override}: has no effect, because {full}={to_override(wins)} is set; write {full}={given}"
-            )
+            set_value = to_override(OmegaConf.to_container(wins) if OmegaConf.is_config(wins) else wins)
+            raise UserError(f"{override}: has no effect, because {full}={set_value} is set; write {full}={given}")
 
 
 def load_config_file(path: Path) -> TrainConfig:

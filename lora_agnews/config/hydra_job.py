@@ -117,7 +117,7 @@ def _resolve_run_dir(resume: str | None, debug: str | None, new: str) -> str:
 
 def _resolve_model_name(name: str) -> str:
     """`${model_name:NAME}`: the last part of a hub id or a folder, for the name of a run."""
-    return re.sub(r"[^\w.-]", "_", Path(name).name)
+    return re.sub(r"[^\w.-]", "_", Path(name).resolve().name)
 
 
 def _resolve_start(devices: int, nodes: int) -> str:

@@ -93,8 +93,12 @@ def suggest_key(wanted: str) -> str:
 
 def quote(text: str) -> str:
     """Quote a string so that Hydra's grammar and OmegaConf read it back unchanged."""
-    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # OmegaConf: a backslash is special only before an interpolation
-    text = re.sub(r'(\\*)"', r'\1\1\\"', text)  # Hydra: only before a quote or at the end
+    return _in_quotes(re.sub(r"(\\*)\$\{", r"\1\1\\${", text))  # a backslash is special only before an interpolation
+
+
+def _in_quotes(text: str) -> str:
+    """Quote a string for Hydra's grammar; its interpolations stay."""
+    text = re.sub(r'(\\*)"', r'\1\1\\"', text)  # a backslash is special only before a quote or at the end
     return '"{}"'.format(re.sub(r"(\\+)\Z", r"\1\1", text))
 
 
@@ -109,4 +113,4 @@ def quote_override(override: str) -> str:
     key, _, value = override.partition("=")
     if value[:1] in ("'", '"') and value.count(value[0]) == 1:  # without its other half
         value = value[1:]
-    return shlex.quote(f"{key}={quote(value)}")
+    return shlex.quote(f"{key}={_in_quotes(value)}")

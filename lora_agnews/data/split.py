@@ -12,9 +12,10 @@ from lora_agnews.labels import LABELS
 
 @dataclass(frozen=True)
 class Overlap:
-    """Number of rows whose text is a duplicate.
+    """Numbers of rows with a duplicate text.
 
-    Within the training file; of validation rows, among the training rows; of test rows, in the training file.
+    In the training file itself; validation rows whose text is also a training row's; test rows whose text is also in
+    the training file.
     """
 
     within_train: int

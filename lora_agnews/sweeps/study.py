@@ -38,6 +38,7 @@ from lora_agnews.training.in_process import log_file
 
 STORAGE_FILE = "study.db"
 DRAWS_PER_POINT = 100  # random points that may be over the budget for each point that is wanted
+REFUSED_POINTS = 20  # random points that can't be built before the first one that can: then it is not the points
 
 
 class RunFailed(Exception):
@@ -152,18 +153,21 @@ class Study:
     def _draw_points(self, wanted: int, seed: int) -> list[Point]:
         points: list[Point] = []
         seen: list[Point] = []
-        refused = ""
+        refused: list[UserError] = []  # values that do not go together
         for point in islice(random_points(self.dimensions, seed), DRAWS_PER_POINT * wanted):
             if point not in seen:
                 try:
                     points += [point] if predict(self.load(point, seed)).fits else []
-                except UserError as error:  # values that do not go together
-                    refused = f". One that can't be built: {error}"
+                except UserError as error:
+                    refused.append(error)
+                    if not points and len(refused) == REFUSED_POINTS:
+                        raise
             seen.append(point)
             if len(points) == wanted:
                 return points
         drawn = f"{DRAWS_PER_POINT * wanted:,} random points"
-        raise UserError(f"trials={wanted}: {drawn} gave {len(points)} that fit the budget{refused}")
+        reason = f". One that can't be built: {refused[-1]}" if refused else ""
+        raise UserError(f"trials={wanted}: {drawn} gave {len(points)} that fit the budget{reason}")
 
     def _enqueue(self) -> None:
         """Enqueue each point that has no trial, or only a failed one."""

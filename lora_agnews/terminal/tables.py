@@ -104,7 +104,7 @@ def show_ranking(rows: Sequence[Row]) -> None:
     print_table(fitting_ranking_table(rows, console.out.width))
     repeated = sum(row.repeated for row in rows)
     if repeated:
-        note(f"older runs of the same configuration and seed, of which only the newest one counts: {repeated}")
+        note(f"older runs that a newer one of the same configuration and seed replaces: {repeated}")
     print_line(f"cost: {cost_of(rows)}", style="dim")
     if any(row.tied for row in rows):
         print_line(f"= {tie_rule(rows)}", style="dim")

@@ -53,7 +53,7 @@ def test_a_working_directory_in_which_no_run_fits_is_refused(tmp_path: Path, mon
         check_command_line([])
     with pytest.raises(UserError, match=r"hydra\.sweep\.dir=runs: .*runs is not a directory"):
         check_command_line(["-m", "lora.r=1,2"])
-    for flags in (["--help"], ["--cfg", "job"], ["--info"]):
+    for flags in (["--help"], ["--cfg", "job", "hydra.run.dir=runs/x"], ["--info"]):
         check_command_line(flags)  # which create nothing
 
 

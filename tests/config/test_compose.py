@@ -119,6 +119,6 @@ def test_a_short_key_that_a_file_of_the_user_would_hide_is_refused(own_files: st
         assert compose_config(["experiment=mine", "lora.r=5"]).model.lora.r == 5
         assert compose_config(["experiment=mine", "model.lora.r=2"]).model.lora.r == 2
         with pytest.raises(UserError, match=r"lora\.r=2: has no effect, because model\.lora\.r=5 is set; write model"):
-            compose_config(["-m", "experiment=mine", "lora.r=5,2"][1:], multirun=True)
+            compose_config(["experiment=mine", "lora.r=5,2"], multirun=True)
     with pytest.raises(UserError, match=r"lora\.r=1: has no effect, because model\.lora\.r=2 is set"):
         compose_config(["lora.r=2", "model.lora.r=2", "lora.r=1"])

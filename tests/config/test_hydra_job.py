@@ -47,7 +47,7 @@ def test_a_new_run_is_named_after_model_rank_seed_and_time(monkeypatch: pytest.M
     values = hydra_values(monkeypatch, "model=tiny", "lora.r=3", "seed=7")
     assert values.hydra.run.dir.startswith("runs/tiny-r3-seed7-2")
     assert hydra_values(monkeypatch, "model=tiny", "debug=fast").hydra.run.dir.startswith("runs/debug-fast-tiny-r1-")
-    for name, shown in (("google/electra-base", "electra-base"), ("../my model", "my_model")):
+    for name, shown in (("google/electra-base", "electra-base"), ("../my model", "my_model"), (".", Path.cwd().name)):
         found = hydra_values(monkeypatch, f'model.name="{name}"').hydra.run.dir
         assert found.startswith(f"runs/{shown}-r1-seed0-")
 

@@ -37,6 +37,10 @@ def test_the_quoted_override_of_a_message_works_in_a_shell(override: str) -> Non
     assert OverridesParser.create().parse_override(word).value() == value
 
 
+def test_an_interpolation_stays_in_the_quoted_override() -> None:
+    assert quote_override("logger.name=${seed},x") == "'logger.name=\"${seed},x\"'"
+
+
 def test_a_quote_without_its_other_half_is_left_out() -> None:
     assert quote_override('data.train_file="a,b.csv') == "'data.train_file=\"a,b.csv\"'"
 

@@ -20,7 +20,7 @@ def test_of_two_runs_of_a_seed_the_newer_one_counts(tmp_path: Path, capfd: pytes
     assert sorted(row.scores()) == [0.90, 0.92]
     assert (row.n, row.repeated, row.other_statuses) == (2, 1, {"failed": 1})
     show_ranking([row])
-    assert "older runs of the same configuration and seed, of which only the newest one counts: 1" in capfd.readouterr().err
+    assert "older runs that a newer one of the same configuration and seed replaces: 1" in capfd.readouterr().err
 
 
 def test_runs_that_computed_in_different_precisions_are_different_configurations(tmp_path: Path) -> None:
