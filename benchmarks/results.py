@@ -26,7 +26,7 @@ from lora_agnews.results.row import TEST, Row
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, PICTURES = ROOT / "docs" / "results.md", ROOT / "docs" / "pictures"
 RECIPES = {("full", 1): "seed", ("lora", 2): "lean", ("full", 8): "best", ("lora", 4): "laptop"}  # by head and r
-ROWS = [["rows-mpnet", "laptop"]]  # records of each curve of accuracy against rows
+ROWS = [["rows-tiny", "seeds-tiny"], ["rows-mpnet", "laptop"]]  # records of each curve of accuracy against rows
 TABLE = re.compile(r"(<!-- records: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -86,7 +86,9 @@ def origin(rows: Sequence[Row]) -> str:
     machines = {(result.environment["processor"], result.environment["cores"]) for result in results}
     precisions = sorted({result.environment["precision"] for result in results})
     hardware = ", ".join(f"{cores} core{'s' if cores > 1 else ''} of an {name}" for name, cores in sorted(machines))
-    numbers = ("seed " if len(seeds) == 1 else "seeds ") + ", ".join(map(str, seeds))
+    many = len(seeds) > 3 and seeds == list(range(seeds[0], seeds[-1] + 1))
+    shown = f"{seeds[0]} to {seeds[-1]}" if many else ", ".join(map(str, seeds))
+    numbers = f"seed{'s' if len(seeds) > 1 else ''} {shown}"
     return f"Commit {', '.join(commits)}; {numbers}; {hardware}; {', '.join(precisions)}."
 
 
@@ -160,6 +162,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "seeds": lambda: averaging_table("seeds-tiny"),
     "pruning": pruning_table,
     "recipes-tiny": lambda: recipe_table("recipes-tiny"),
+    "recipes-tiny-all": lambda: recipe_table("recipes-tiny-all"),
     "recipes-minilm": lambda: recipe_table("recipes-minilm"),
     "recipes-mpnet": lambda: recipe_table("recipes-mpnet"),
 }
