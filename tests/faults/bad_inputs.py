@@ -71,8 +71,10 @@ def bad_values(kind: Any, metadata: Any) -> Iterator[str]:
             yield from ("nonsense", "5")
     elif str(kind).startswith("list"):
         yield from ("x", "5", "{a:1}", "[[a]]", "[null]")
-    elif metadata["valid"]:  # target_modules and layers
-        yield from ("5", "{}", "[null]", "''", "2.5", "[[a]]", "{a:x}")
+    elif metadata["valid"]:  # target_modules, layers, class_weights and extra
+        yield from ("5", "[null]", "''", "2.5", "[[a]]", "{a:x}")
+        if not metadata["valid"]({}):  # no options of the Trainer are allowed
+            yield "{}"
 
 
 def bad_lines() -> Iterator[list[str]]:
