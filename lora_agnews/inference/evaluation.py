@@ -59,8 +59,8 @@ def load_in_run_precision(run: Run, weights: str = Weights.BEST) -> Model:
     if not here.get(kind, False):
         note(f"the run used {device} in {precision}, which is not available here: this uses the CPU in 32-true")
         kind, precision = "cpu", "32-true"
-    products = run.config.trainer.matmul_precision
-    return Model(run, torch.device(kind), merged=False, precision=precision, matmul_precision=products, network=network)
+    matmul = run.config.trainer.matmul_precision
+    return Model(run, torch.device(kind), merged=False, precision=precision, matmul_precision=matmul, network=network)
 
 
 def load_last(run: Run) -> nn.Module:

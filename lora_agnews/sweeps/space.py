@@ -13,6 +13,7 @@ Point = dict[str, Any]  # key -> value
 ALLOWED = (
     "a list of values, or {choices: [...]} or {low: ..., high: ..., log: true}, with or without when: {key: value}"
 )
+TYPES: dict[str, Any] = {"choices": list, "low": (int, float), "high": (int, float), "log": bool, "when": dict}
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,7 @@ def parse_space(space: dict[str, Any]) -> list[Dimension]:
     dimensions: list[Dimension] = []
     for key, given in space.items():
         values = {"choices": given} if isinstance(given, list) else given
-        kinds = {"choices": list, "low": object, "high": object, "log": bool, "when": dict}
-        if not isinstance(values, dict) or not all(isinstance(values[each], kinds.get(each, ())) for each in values):
+        if not isinstance(values, dict) or not all(isinstance(values[name], TYPES.get(name, ())) for name in values):
             raise UserError(f"space.{key}={to_override(given)}: must be {ALLOWED}")
         when = {other: each if isinstance(each, list) else [each] for other, each in values.get("when", {}).items()}
         dimension = Dimension(
