@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.results.predictions import PREDICTIONS_FILE, TEST_PREDICTIONS_FILE
 from lora_agnews.results.record import RunResult
-from lora_agnews.training.run import run
+from lora_agnews.training.in_sweep import InSweep
+from lora_agnews.training.run import ALONE, run
 from lora_agnews.training.task import LoRAClassifier
 
 TWELVE_STEPS = [
@@ -26,12 +27,12 @@ class Killed(BaseException):
     """Stands for SIGKILL: the program catches no such exception, so nothing is saved or cleaned up."""
 
 
-def train(run_dir: Path, config: TrainConfig, resume: Path | None = None) -> RunResult:
+def train(run_dir: Path, config: TrainConfig, resume: Path | None = None, in_sweep: InSweep = ALONE) -> RunResult:
     """Start a run, or continue it from a run directory or a checkpoint."""
     run_dir.mkdir(exist_ok=True)
     config = copy.deepcopy(config)
     config.resume = str(resume) if resume else None
-    return run(config, run_dir)
+    return run(config, run_dir, in_sweep)
 
 
 def remains(run_dir: Path) -> dict[str, Any]:

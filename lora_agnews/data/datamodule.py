@@ -127,15 +127,15 @@ class AGNewsDataModule(L.LightningDataModule):
             return wanted
         return [len(self.train_rows) / (len(LABELS) * count) for count in self.train_classes]
 
-    def used_tokens(self) -> dict[str, Tokens]:
-        """Return the tokens of the training and validation rows together, and of the test rows, if there are any."""
-        test = {"test": self.test_tokens.select(self.test_rows)} if self.test else {}
+    def used_tokens(self, with_test: bool) -> dict[str, Tokens]:
+        """Return the tokens of the training and validation rows together, and of the test rows, if wanted and given."""
+        test = {"test": self.test_tokens.select(self.test_rows)} if with_test and self.test else {}
         return {"train": self.tokens.select(self._used_rows())} | test
 
     def use_states(self, states: dict[str, States]) -> None:
         """Let batches have these states of `used_tokens` instead of token ids."""
         self.states = {"train": StatesOfSome(states["train"], self._used_rows(), len(self.tokens))}
-        if self.test:
+        if "test" in states:
             self.states["test"] = StatesOfSome(states["test"], self.test_rows, len(self.test_tokens))
 
     def _used_rows(self) -> np.ndarray:

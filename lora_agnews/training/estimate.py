@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from torch import nn
 
 from lora_agnews.config.choices import MatmulPrecision, Precision
 from lora_agnews.terminal import console
@@ -35,10 +36,6 @@ class DurationEstimate(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         self.width = task.model.config.hidden_size  # type: ignore[union-attr, assignment]
-        is_asked = trainer.strategy.root_device.type == "cpu" and str(trainer.precision) == Precision.BF16
-        why = slowness_of_bf16(self.width)
-        if is_asked and why:
-            console.note(f"trainer.precision=bf16-mixed is slower here than 32-true: {why}")
 
     def on_train_batch_start(self, trainer: L.Trainer, task: L.LightningModule, batch: Any, batch_idx: int) -> None:
         if self.batches == 0:
@@ -76,13 +73,26 @@ class DurationEstimate(L.Callback):
             with console.best_effort():
                 (console.print_line if runs == 1 else console.note)(text)
             return
-        remedies = "data.train_rows=NUMBER, or a GPU"
+        ways = ways_to_shorten(str(trainer.precision), self.width)
         if not trainer.datamodule.states:  # type: ignore[attr-defined]
-            remedies = f"experiment=laptop, {remedies}"
-        highest = torch.get_float32_matmul_precision() == MatmulPrecision.HIGHEST
-        if str(trainer.precision) == Precision.FP32 and highest and has_bf16_units() and self.width >= NARROW:
-            remedies += f"; with {WIDE_REMEDY if self.width >= WIDE else NARROW_REMEDY}"
-        console.note(f"{text}. To shorten it: {remedies}")
+            ways = f"experiment=laptop, {ways}"
+        console.note(f"{text}. To shorten it: {ways}")
+
+
+def ways_to_shorten(precision: str, width: int) -> str:
+    """List what shortens any computation of an encoder with this hidden size on this CPU."""
+    ways = "data.train_rows=NUMBER, or a GPU"
+    highest = torch.get_float32_matmul_precision() == MatmulPrecision.HIGHEST
+    if precision == Precision.FP32 and highest and has_bf16_units() and width >= NARROW:
+        ways += f"; with {WIDE_REMEDY if width >= WIDE else NARROW_REMEDY}"
+    return ways
+
+
+def note_slow_bf16(model: nn.Module, trainer: L.Trainer) -> None:
+    """Say it if bf16-mixed was asked for on a CPU where it is slower than float32."""
+    why = slowness_of_bf16(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
+    if why and trainer.strategy.root_device.type == "cpu" and str(trainer.precision) == Precision.BF16:
+        console.note(f"trainer.precision=bf16-mixed is slower here than 32-true: {why}")
 
 
 def slowness_of_bf16(width: int) -> str:

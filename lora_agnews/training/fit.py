@@ -18,6 +18,7 @@ from lora_agnews.model.encoder import Encoder
 from lora_agnews.model.lora import LoraSpec, predict_budget, prefix_end
 from lora_agnews.training.checkpoint import best_checkpoint
 from lora_agnews.training.debug import select_rows
+from lora_agnews.training.estimate import note_slow_bf16
 from lora_agnews.training.prefix import CachedPrefix
 from lora_agnews.training.task import LoRAClassifier
 from lora_agnews.training.trainer import send_library_messages_to_log, skipped_steps, stopped_early, stopwatch_of
@@ -75,13 +76,14 @@ def prepare(config: TrainConfig, encoder: Encoder) -> Parts:
     return Parts(data, model, architecture, task, CachedPrefix(encoder, architecture, end) if end else None, batches)
 
 
-def fit(parts: Parts, trainer: L.Trainer, checkpoint: Path | None, compile_model: bool) -> FitResult:
+def fit(parts: Parts, trainer: L.Trainer, checkpoint: Path | None, compile_model: bool, is_tested: bool) -> FitResult:
     """Train from the start, or from a checkpoint.
 
     Raises: RunPruned, if a study stops the run; BudgetExceeded, if a callback unfroze too much; KeyboardInterrupt, once
     a checkpoint is written.
     """
-    prefix_seconds = parts.prefix.use(parts.model, parts.data, trainer) if parts.prefix else 0.0
+    note_slow_bf16(parts.model, trainer)
+    prefix_seconds = parts.prefix.use(parts.model, parts.data, trainer, is_tested) if parts.prefix else 0.0
     speed_up(parts.model, parts.architecture, trainer.precision)
     if compile_model:
         parts.model.compile(dynamic=True)  # in place, so that the names in checkpoints stay

@@ -19,6 +19,7 @@ from lora_agnews.model.architecture import Architecture
 from lora_agnews.model.encoder import Encoder, weights_id
 from lora_agnews.model.prefix import PartOfEncoder, keep_layers
 from lora_agnews.terminal import console
+from lora_agnews.training.estimate import LONG, ways_to_shorten
 
 VECTORS_PER_BATCH = 4096  # with padding, of the computation
 PROBE_ROWS = 32  # whose time gives the estimate
@@ -31,14 +32,15 @@ class CachedPrefix:
     def __init__(self, encoder: Encoder, shape: Architecture, end: int) -> None:
         self.encoder, self.shape, self.end = encoder, shape, end
 
-    def use(self, model: nn.Module, data: AGNewsDataModule, trainer: L.Trainer) -> float:
+    def use(self, model: nn.Module, data: AGNewsDataModule, trainer: L.Trainer, is_tested: bool) -> float:
         """Let the data module give states instead of token ids, and leave the prefix out of the model.
 
+        The states of test rows are computed only for a run that is tested when it ends; see `add_test` for later ones.
         Returns the seconds that computing the states took, 0 if they were there. Raises: RuntimeError, under the
         conditions of `PrefixCache.complete`.
         """
         cache = PrefixCache(self.encoder, self.shape, data, trainer.strategy.root_device, str(trainer.precision))
-        used = data.used_tokens()
+        used = data.used_tokens(with_test=is_tested)
         states = {split: cache.states(tokens, self.end) for split, tokens in used.items()}
         seconds = cache.complete(list(zip(used.values(), states.values(), strict=True)), self.end)
         data.use_states(states)
@@ -87,9 +89,12 @@ class PrefixCache:
         rows = sum(states.missing_rows for states in every)
         self._check_disk(needed)
         seconds = self._probe(*next(pair for pair in pairs if pair[1].missing)) * rows
+        advice = ""
+        if self.device.type == "cpu" and seconds >= LONG:
+            advice = f". To shorten it: {ways_to_shorten(self.precision, self.width)}"
         console.note(
             f"computing the prefix (layers below {end}) of {rows:,} rows: {needed / GB:.2f} GB in {self.folder}, "
-            f"about {console.duration(seconds)}; later runs find it there"
+            f"about {console.duration(seconds)}; later runs find it there{advice}"
         )
         about = {"encoder": self.encoder.name, "layer": end, "precision": self.precision}
         with console.progress_bar("prefix", rows) as done:

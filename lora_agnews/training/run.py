@@ -75,7 +75,7 @@ def _run(config: TrainConfig, run_dir: Path, previous: RunResult | None, in_swee
             stopwatch, loggers = Stopwatch(began, result.seconds["earlier"]), tracking.loggers
             trainer = build_trainer(config.trainer, run_dir, parts.batches, loggers, identity, stopwatch, in_sweep)
             result.environment |= {"precision": trainer.precision, "device": str(trainer.strategy.root_device)}
-            fitted = fit(parts, trainer, checkpoint, config.trainer.compile)
+            fitted = fit(parts, trainer, checkpoint, config.trainer.compile, in_sweep.is_tested)
             result.budget = fitted.budget.to_dict()
             result.throughput, result.seconds = fitted.throughput, result.seconds | fitted.seconds
             test_metrics, test_confusion, tested = test(parts, trainer, run_dir, in_sweep.is_tested)

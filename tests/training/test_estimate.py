@@ -8,7 +8,7 @@ import torch
 
 from lora_agnews.config.compose import compose_config
 from lora_agnews.training import estimate
-from lora_agnews.training.estimate import DurationEstimate, batches_left
+from lora_agnews.training.estimate import DurationEstimate, batches_left, note_slow_bf16
 from lora_agnews.training.in_sweep import InSweep
 from lora_agnews.training.run import ALONE
 
@@ -154,11 +154,12 @@ def test_bfloat16_that_does_not_pay_is_noted(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, units: dict[str, bool], width: int, why: str
 ) -> None:
     capabilities(monkeypatch, **units)
-    DurationEstimate(ALONE).on_train_start(a_trainer(10, precision="bf16-mixed"), task(width))
+    note_slow_bf16(task(width).model, a_trainer(10, precision="bf16-mixed"))
     assert f"trainer.precision=bf16-mixed is slower here than 32-true: {why}" in capfd.readouterr().err
-    DurationEstimate(ALONE).on_train_start(a_trainer(10), task(width))
+    note_slow_bf16(task(width).model, a_trainer(10))
+    note_slow_bf16(task(width).model, a_trainer(10, precision="bf16-mixed", device="cuda"))
     capabilities(monkeypatch, amx_bf16=True)
-    DurationEstimate(ALONE).on_train_start(a_trainer(10, precision="bf16-mixed"), task(width))
+    note_slow_bf16(task(width).model, a_trainer(10, precision="bf16-mixed"))
     assert capfd.readouterr().err == ""
 
 

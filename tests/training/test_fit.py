@@ -45,7 +45,7 @@ def test_a_limit_shortens_every_epoch(config: TrainConfig, tmp_path: Path) -> No
     config.trainer.extra = {"limit_train_batches": 0.7, "profiler": "simple"}
     parts = prepare(config, TINY)
     trainer = trainer_of(config, parts, tmp_path)
-    fit(parts, trainer, None, False)
+    fit(parts, trainer, None, compile_model=False, is_tested=False)
     assert (parts.batches, trainer.global_step) == (2, 6)
     assert re.search(r"run_training_batch.*\|  6 ", (tmp_path / "profile.txt").read_text())
 
@@ -78,7 +78,7 @@ def test_the_metrics_are_those_of_the_best_validation_and_its_weights_are_tested
 ) -> None:
     parts = prepare(config, TINY)
     trainer = trainer_of(config, parts, tmp_path)
-    fitted = fit(parts, trainer, None, compile_model=False)
+    fitted = fit(parts, trainer, None, compile_model=False, is_tested=True)
     best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
     assert fitted.metrics["val/accuracy"] == best["best"]["val/accuracy"]
     assert fitted.metrics["train/loss"] == parts.task.epoch_loss
@@ -101,7 +101,7 @@ def test_the_metrics_are_those_of_the_best_validation_and_its_weights_are_tested
 def test_frozen_layers_are_stored_in_the_precision_of_the_run(config: TrainConfig, tmp_path: Path) -> None:
     config.trainer.precision, config.trainer.max_epochs = "bf16-mixed", 1
     parts = prepare(config, TINY)
-    fit(parts, trainer_of(config, parts, tmp_path), None, compile_model=False)
+    fit(parts, trainer_of(config, parts, tmp_path), None, compile_model=False, is_tested=False)
     halves = [name for name, value in parts.model.named_parameters() if value.dtype == torch.bfloat16]
     assert halves
     assert all(value.dtype == torch.float32 for value in trainable_parameters(parts.model).values())

@@ -16,8 +16,10 @@ from lora_agnews.inference.classifier import load_classifier, open_run
 from lora_agnews.inference.evaluation import evaluate, load_in_run_precision, rows_to_evaluate
 from lora_agnews.inference.export import MAX_DIFFERENCE, export
 from lora_agnews.model.prefix import PartOfEncoder
-from lora_agnews.results.record import Status
+from lora_agnews.results.record import RunResult, Status
 from lora_agnews.training import prefix
+from lora_agnews.training.in_sweep import InSweep
+from lora_agnews.training.testing import add_test
 from tests.resuming import kill, remains, train
 
 MAX_LOGIT_ERROR = 5e-3  # of states that were rounded to float16
@@ -56,6 +58,32 @@ def test_only_the_rows_that_are_used_are_computed_and_the_run_equals_a_live_one(
     live = train(tmp_path / "live", config)
     assert cached.metrics["val/loss"] == pytest.approx(live.metrics["val/loss"], rel=1e-2)
     assert cached.metrics["train/loss"] == pytest.approx(live.metrics["train/loss"], rel=1e-2)
+
+
+def test_test_rows_are_computed_only_for_a_run_that_is_tested_at_its_end(
+    config: TrainConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config.data.train_rows = 64  # the test file has the same texts as the training file
+    untested = train(tmp_path / "untested", config, in_sweep=InSweep(is_tested=False))
+    assert untested.succeeded
+    assert f"of {untested.data['train'] + untested.data['val']} rows" in " ".join(capfd.readouterr().err.split())
+    tested = train(tmp_path / "tested", config)
+    assert f"of {tested.data['test']} rows" in " ".join(capfd.readouterr().err.split())
+    add_test(tmp_path / "untested")
+    later = RunResult.load(tmp_path / "untested").metrics
+    assert later["test/loss"] == pytest.approx(tested.metrics["test/loss"], abs=MAX_LOGIT_ERROR)
+
+
+def test_a_long_computation_in_emulated_bfloat16_says_so_before_it_begins_and_names_what_shortens_it(
+    config: TrainConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    monkeypatch.setattr(prefix, "LONG", 0.0)
+    config.trainer.precision = "bf16-mixed"
+    train(tmp_path / "run", config)
+    shown = " ".join(capfd.readouterr().err.split())
+    assert shown.index("bf16-mixed is slower here than 32-true") < shown.index("computing the prefix")
+    assert "later runs find it there. To shorten it: data.train_rows=NUMBER, or a GPU" in shown
 
 
 def test_the_estimate_is_made_on_rows_of_average_length(
