@@ -56,11 +56,13 @@ def module_of(path: str) -> Any:
 def places(finished: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The files and directories that the commands name, in the current directory."""
     monkeypatch.chdir(tmp_path)
-    for name in ("run", "run2", "runs/mine/run", "runs/study-rank/run"):
+    for name in ("run", "run2", "runs/mine/run", "runs/study-rank/run", "runs/stopped"):
         shutil.copytree(finished[0], name, ignore=shutil.ignore_patterns("wandb"))
     record = json.loads(Path("runs/mine/run/result.json").read_text())
     record["config"]["optim"]["lr"] = 0.1  # another configuration, beside which the first one can be compared
     Path("runs/mine/run/result.json").write_text(json.dumps(record))
+    record = json.loads(Path("runs/stopped/result.json").read_text())
+    Path("runs/stopped/result.json").write_text(json.dumps(record | {"status": "interrupted"}))
     shutil.copy("run/checkpoints/last.ckpt", "run/checkpoints/previous.ckpt")  # which a run of six steps does not have
     texts = ["Oil prices rise", "The champions draw", "A new telescope", "Parliament votes"]
     shutil.copy(ROOT / "tests" / "pickles" / "datasets-3.5.pkl", "test_unlabelled.pkl")

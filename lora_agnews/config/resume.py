@@ -13,6 +13,7 @@ from lora_agnews.errors import UserError
 from lora_agnews.files.locks import is_worker_rank
 
 LATEST, RUNS = "latest", Path("runs")
+FINISHED, DEBUG = r'"status": "(finished|stopped_early)"', r"^debug: (?!null)"  # in result.json and config.yaml
 MAY_GROW, NOT_OF_A_RUN = "trainer.max_epochs", ("resume", "test")
 
 
@@ -66,13 +67,16 @@ def resumed_config(resume: str, overrides: Sequence[str]) -> TrainConfig:
 
 
 def _latest_run() -> Path:
-    """Return the run below runs/ whose record was written last, debug runs aside. Raises: UserError, without one."""
-    records = [path for path in RUNS.rglob("result.json") if path.with_name("config.yaml").is_file()]
+    """Return the newest unfinished run below runs/, debug runs aside. Raises: UserError, without one."""
+    records = [path for path in RUNS.rglob("result.json") if path.is_file() and path.with_name("config.yaml").is_file()]
     for path in sorted(records, key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        saved = path.with_name("config.yaml").read_text(encoding="utf-8", errors="replace")
-        if not re.search("^debug: (?!null)", saved, re.MULTILINE):
+        record, saved = (path.with_name(name).read_text("utf-8", "replace") for name in (path.name, "config.yaml"))
+        if not re.search(FINISHED, record) and not re.search(DEBUG, saved, re.MULTILINE):
             return path.parent
-    raise UserError(f"resume={LATEST}: no run in {RUNS.absolute()}; give its directory, such as runs/NAME")
+    raise UserError(
+        f"resume={LATEST}: no unfinished run in {RUNS.absolute()}; give the directory of a run, such as runs/NAME. A "
+        f"finished one continues only with a larger {MAY_GROW}"
+    )
 
 
 def _checkpoints(run_dir: Path) -> str:

@@ -48,7 +48,9 @@ class TrainConfig:
         choices=SweepTest,
         as_before="all",
     )
-    resume: str | None = rule("run directory or checkpoint to continue; latest: the newest in runs/; null: a new run")
+    resume: str | None = rule(
+        "run directory or checkpoint to continue; latest: the newest unfinished one in runs/; null: a new run"
+    )
 
     def __post_init__(self) -> None:
         if self.model.adapter:

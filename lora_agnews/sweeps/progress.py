@@ -156,6 +156,6 @@ def _log_to_wandb(folder: Path, logger: dict[str, Any], table: list[list[Any]]) 
     from lora_agnews.training.wandb_run import log_leaderboard
 
     try:
-        log_leaderboard(folder, logger["wandb"], logger["project"], logger.get("entity"), table)
+        log_leaderboard(folder, logger, table)
     except RuntimeError as error:
         console.note(f"the leaderboard is not in W&B: {error}")

@@ -45,13 +45,14 @@ def existing_wandb_run(folder: Path | None) -> dict[str, str]:
     return {"id": folders[-1].name.rpartition("-")[2], "resume": "allow"} if folders else {}  # names end in the id
 
 
-def log_leaderboard(folder: Path, mode: str, project: str | None, entity: str | None, table: list[list[Any]]) -> None:
-    """Log the leaderboard of a sweep, a header and its rows, as a table of one W&B run in the sweep's group.
+def log_leaderboard(folder: Path, logger: dict[str, Any], table: list[list[Any]]) -> None:
+    """Log the leaderboard of a sweep, a header and its rows, as a table of one W&B run in the group of its runs.
 
-    Raises: RuntimeError, as `open_wandb`.
+    `logger` has the logging keys of one of them. Raises: RuntimeError, as `open_wandb`.
     """
-    about = {"entity": entity, "group": folder.name, "name": "leaderboard", "job_type": "leaderboard"}
-    run = open_wandb(mode, project, dir=folder, **about, **existing_wandb_run(folder))
+    group = logger["group"] or folder.name
+    about = {"entity": logger.get("entity"), "group": group, "name": "leaderboard", "job_type": "leaderboard"}
+    run = open_wandb(logger["wandb"], logger["project"], dir=folder, **about, **existing_wandb_run(folder))
     if run is not None:
         import wandb
 

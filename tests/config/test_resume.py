@@ -1,5 +1,6 @@
 """Continuing a run: where it is, and what of its configuration may differ."""
 
+import json
 import os
 from pathlib import Path
 
@@ -61,9 +62,9 @@ def test_a_saved_configuration_of_another_version_is_refused(tmp_path: Path) -> 
             resumed_config(str(tmp_path), [])
 
 
-def test_latest_is_the_run_whose_record_was_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_latest_is_the_newest_unfinished_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"resume=latest: no run in .*runs"):
+    with pytest.raises(UserError, match=r"resume=latest: no unfinished run in .*runs"):
         find_run("latest")
     for age, name in enumerate(("sweep/newest", "older", "oldest")):
         run_dir = tmp_path / "runs" / name
@@ -75,3 +76,8 @@ def test_latest_is_the_run_whose_record_was_written_last(tmp_path: Path, monkeyp
     assert find_run("latest") == (tmp_path / "runs" / "sweep" / "newest", None)
     (tmp_path / "runs" / "sweep" / "newest" / "config.yaml").write_text("seed: 0\ndebug: fast\n")
     assert find_run("latest") == (tmp_path / "runs" / "older", None)
+    (tmp_path / "runs" / "older" / "result.json").write_text(json.dumps({"status": "finished"}))
+    assert find_run("latest") == (tmp_path / "runs" / "oldest", None)
+    (tmp_path / "runs" / "oldest" / "result.json").write_text(json.dumps({"status": "stopped_early"}))
+    with pytest.raises(UserError, match=r"no unfinished run .*larger trainer\.max_epochs"):
+        find_run("latest")

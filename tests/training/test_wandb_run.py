@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.wandb_runs import CLOSED, log_in, track
+from lora_agnews.training.wandb_run import log_leaderboard
+from tests.wandb_runs import CLOSED, log_in, records, track
 
 
 class Refuses(BaseHTTPRequestHandler):
@@ -85,3 +86,8 @@ def test_online_with_a_key_the_server_refuses_is_an_error_with_the_remedy(
 def test_online_without_a_login_is_an_error_with_the_remedy(tmp_path: Path, no_login: pytest.MonkeyPatch) -> None:
     with pytest.raises(RuntimeError, match="not logged in to W&B; run `wandb login`"):
         track(tmp_path / "run", "online")
+
+
+def test_the_leaderboard_is_in_the_group_that_the_runs_have(tmp_path: Path, no_login: pytest.MonkeyPatch) -> None:
+    log_leaderboard(tmp_path, {"wandb": "offline", "project": None, "group": "mine"}, [["n"], [1]])
+    assert [each["run"]["run_group"] for each in records(tmp_path) if "run" in each] == ["mine"]
