@@ -5,7 +5,7 @@ import sys
 
 from lora_agnews.config.compose import compose_study, hydra_initialized
 from lora_agnews.config.help import study_help
-from lora_agnews.terminal.console import exit_on_error
+from lora_agnews.terminal.console import exit_cleanly
 
 
 def main() -> int:
@@ -24,7 +24,7 @@ def main() -> int:
         "--worker", action="store_true", help=argparse.SUPPRESS
     )  # started by the command with workers=N
     arguments = parser.parse_intermixed_args()  # overrides before and after a flag
-    with exit_on_error(), hydra_initialized(arguments.config_dir):
+    with exit_cleanly(), hydra_initialized(arguments.config_dir):
         config = compose_study(arguments.overrides)
         from lora_agnews.sweeps.run_study import run_study, show_plan  # imports Optuna
 

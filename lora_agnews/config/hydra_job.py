@@ -20,7 +20,7 @@ from lora_agnews.config.compose import compose_typed, hydra_initialized, to_conf
 from lora_agnews.config.help import help_text
 from lora_agnews.config.keys import ALIASES
 from lora_agnews.config.points import command_lines, name_run, varying_keys
-from lora_agnews.config.resume import find_run, resumed_config
+from lora_agnews.config.resume import LATEST, find_run, resumed_config
 from lora_agnews.config.rules import config_keys
 from lora_agnews.config.schema import TrainConfig
 from lora_agnews.errors import RunLocked, UserError
@@ -47,7 +47,9 @@ def current_job(values: DictConfig) -> Iterator[HydraJob]:
     with leaving_nothing_unused(run_dir):
         config = to_config(values)
         if config.resume:
-            config = resumed_config(config.resume, hydra.overrides.task)
+            # `latest` is looked up once: another run may end at any moment.
+            resume = str(run_dir) if config.resume == LATEST else config.resume
+            config = resumed_config(resume, hydra.overrides.task)
         yield HydraJob(config, run_dir, Path(hydra.sweep.dir) if hydra.mode == RunMode.MULTIRUN else None)
 
 
@@ -62,12 +64,12 @@ def leaving_nothing_unused(run_dir: Path) -> Iterator[None]:
     except RunLocked:
         raise
     except UserError:
-        for folder, file in ((run_dir, "train.log"), (run_dir.parent, "multirun.yaml")):
-            if {path.name for path in folder.iterdir()} - {LOCK_FILE} == {file}:
-                for name in (file, LOCK_FILE):
-                    (folder / name).unlink(missing_ok=True)
-                folder.rmdir()
-        with suppress(OSError):
+        with suppress(OSError):  # Windows removes no file that is open, such as Hydra's train.log
+            for folder, file in ((run_dir, "train.log"), (run_dir.parent, "multirun.yaml")):
+                if {path.name for path in folder.iterdir()} - {LOCK_FILE} == {file}:
+                    for name in (file, LOCK_FILE):
+                        (folder / name).unlink(missing_ok=True)
+                    folder.rmdir()
             Path("runs").rmdir()
         raise
 

@@ -1,5 +1,6 @@
 """Hidden states of rows, computed once and kept on disk in parts of 512 rows, which are checked when they are read."""
 
+import errno
 import json
 import re
 import tempfile
@@ -83,22 +84,27 @@ class States:
                 expected = (int(self.vectors[self._rows(number)].sum()), self.width)
                 if part.shape == expected and part.dtype == DTYPE and path.name == _name(number, part):
                     return part
-        except (OSError, ValueError, EOFError):
+        except (FileNotFoundError, ValueError, EOFError):
             pass
+        except OSError as error:
+            if error.errno != errno.EMFILE:
+                raise
+            raise RuntimeError(f"{path}: too many open files. Allow more of them: ulimit -n 4096") from error
         console.note(f"{path or self.folder} is damaged: computing its {len(self._rows(number))} rows again")
         with file_lock(self.folder / LOCK_FILE):
             for damaged in self.folder.glob(f"part-{number:05}-*.npy"):
                 damaged.unlink()
-            self._write(number)
-        return self._open(number)
+            made: np.ndarray = np.load(self._write(number), mmap_mode="r")
+        return made
 
-    def _write(self, number: int) -> None:
+    def _write(self, number: int) -> Path:
+        """Compute a part and return its file."""
         part = np.concatenate(self.compute(self._rows(number))).astype(DTYPE)
         with tempfile.NamedTemporaryFile(prefix=".making-", dir=self.folder, delete=False) as file:
             np.save(file, part)
         made = Path(file.name)
         made.chmod(0o644)  # other users may share the cache
-        made.replace(self.folder / _name(number, part))
+        return made.replace(self.folder / _name(number, part))
 
 
 class StatesOfSome:

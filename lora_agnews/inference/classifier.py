@@ -156,7 +156,8 @@ class Classifier:
         """Return the probabilities (texts, 4) float32, in the order of the texts, calibrated where a run is.
 
         Those of a text do not depend on the other texts, up to 1e-5 (more in half precision). `done` is called with the
-        number of rows that are finished; each of several models counts as a part of a row.
+        number of rows that are finished; each of several models counts as a part of a row. Raises: RuntimeError, if a
+        probability is not finite.
         """
         mean = torch.zeros(len(texts), len(LABELS))
         for model in self.models:
@@ -164,6 +165,8 @@ class Classifier:
                 scaled = logits.float() / (model.run.temperature or 1.0)
                 mean[rows] += scaled.softmax(1).cpu() / len(self.models)
                 done(len(rows) / len(self.models))
+        if not mean.isfinite().all():
+            raise RuntimeError("the model gives numbers that are not finite; with --half, leave it out")
         return mean.numpy()
 
     def stream(

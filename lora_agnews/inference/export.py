@@ -159,7 +159,7 @@ def _check_folder(folder: Path, force: bool) -> None:
 def _adapter(run: Run, folder: Path) -> Export:
     """Copy RUN_DIR/adapter, which is loaded as plain PEFT does."""
     shutil.copytree(run.folder / "adapter", folder, dirs_exist_ok=True)
-    usage = (folder / "README.md").read_text().partition("\n\n")[2] + "\n"
+    usage = (folder / "README.md").read_text(encoding="utf-8").partition("\n\n")[2] + "\n"
     return Export(lambda: _as_function(load_with_peft(folder, load_base(run.encoder))), usage, "peft")
 
 

@@ -100,7 +100,7 @@ def save_adapter(model: peft.PeftModel, encoder: Encoder, folder: Path) -> None:
         source = 'find_encoder("tiny", None).folder'
     labels = ", ".join(f"{number} {label}" for number, label in enumerate(LABELS))
     about = {"name": encoder.name, "imports": imports, "base": source, "num_labels": len(LABELS), "labels": labels}
-    (folder / "README.md").write_text(README.format(**about, notes=notes))
+    (folder / "README.md").write_text(README.format(**about, notes=notes), encoding="utf-8")
     (folder / WEIGHTS).chmod((folder / "README.md").stat().st_mode)  # safetensors allows the owner only
 
 

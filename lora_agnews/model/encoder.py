@@ -40,11 +40,14 @@ def hash_weights(folder: Path) -> str:
 def find_encoder(name: str, revision: str | None) -> Encoder:
     """Find an encoder. From the hub, only its config and tokenizer are fetched.
 
-    Raises: UserError, if the folder contains no model; RuntimeError, if the hub is needed and can't be reached.
+    Raises: UserError, if the folder contains no model, or for a revision of something that has none; RuntimeError, if
+    the hub is needed and can't be reached.
     """
+    folder = Path(name).expanduser()
+    if revision and (name == SHIPPED or folder.is_dir()):
+        raise UserError(f"model.revision={revision}: only models of the hub have revisions; leave it out")
     if name == SHIPPED:
         return Encoder(name, Path(str(files("lora_agnews.model") / SHIPPED)), "shipped:tiny")
-    folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise UserError(f"model.name={name}: the folder has no config.json; it must be a transformers model")

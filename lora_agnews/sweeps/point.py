@@ -46,6 +46,9 @@ def run_point(config: TrainConfig, run_dir: Path, group: str, in_sweep: InSweep)
     except RunLocked:
         raise
     except UserError as error:
+        now = RunResult.load_even_damaged(run_dir)
+        if now and is_done(now):  # by another process, since the record was read above
+            return now
         result = RunResult.of(config, status=Status.FAILED, error=str(error))
         result.save(run_dir)
         return result

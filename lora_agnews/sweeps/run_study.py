@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lora_agnews.config.study import StudyConfig
 from lora_agnews.errors import UserError
+from lora_agnews.results.record import usable_cores
 from lora_agnews.results.report import write_report
 from lora_agnews.sweeps.progress import SweepProgress, conclude
 from lora_agnews.sweeps.storage import storage_errors
@@ -41,7 +42,8 @@ def run_study(config: StudyConfig, command: list[str], is_worker: bool = False) 
     if config.workers == 1:
         _run_trials(study, progress)
     else:
-        failed = _run_workers(config.workers, command, progress)
+        gpus = [{}] * config.workers if study.is_on_cpu else _gpu_of_each(config.workers)
+        failed = _run_workers(gpus, command, progress)
     rows, status = conclude(study.folder, study.tested)
     if rows:
         page = study.folder / "report.html"
@@ -57,18 +59,21 @@ def _run_trials(study: Study, progress: SweepProgress) -> None:
         study.run_trials(progress)
 
 
-def _run_workers(number: int, command: list[str], progress: SweepProgress) -> int:
-    """Start the worker processes and show what they do. Returns 1 if one of them failed, otherwise 0.
+def _run_workers(gpus: list[dict[str, str]], command: list[str], progress: SweepProgress) -> int:
+    """Start one worker process for each environment and show what they do. Returns 1 if one failed, otherwise 0.
 
-    Ctrl-C reaches the workers too: they save and exit.
+    Ctrl-C reaches the workers too, and SIGTERM is passed on: they save and exit.
     """
-    logs = [progress.folder / f"worker-{each}.log" for each in range(1, number + 1)]
-    threads = str(max(1, (os.cpu_count() or 1) // number))  # workers that all use all cores are slower than one alone
-    workers = [_start_worker(command, path, threads, gpu) for path, gpu in zip(logs, _gpu_of_each(number), strict=True)]
+    logs = [progress.folder / f"worker-{each}.log" for each in range(1, len(gpus) + 1)]
+    threads = str(max(1, usable_cores() // len(gpus)))  # workers that all use all cores are slower than one alone
+    workers = [_start_worker(command, path, threads, gpu) for path, gpu in zip(logs, gpus, strict=True)]
     try:
         with console.live_line(progress.state):
             statuses = [worker.wait() for worker in workers]
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
+        for worker in workers:
+            if isinstance(end, SystemExit):
+                worker.terminate()
         for worker in workers:
             worker.wait()
         raise

@@ -68,6 +68,11 @@ class Study:
         """Rows of the leaderboard that are tested at the end."""
         return SweepTest(self.load({}, self.config.seeds[0]).test)
 
+    @property
+    def is_on_cpu(self) -> bool:
+        """Whether the runs are asked to use the CPU although there may be GPUs."""
+        return self.load({}, self.config.seeds[0]).trainer.accelerator == "cpu"
+
     def load(self, point: Point, seed: int) -> TrainConfig:
         """Compose the configuration of a point with a seed. Raises: UserError."""
         line = [f"{key}={to_override(value)}" for key, value in point.items()]

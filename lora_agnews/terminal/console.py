@@ -100,8 +100,8 @@ def progress_bar(name: str, total: int | None) -> Iterator[Callable[[float], Non
 
 @contextmanager
 def live_line(text: Callable[[], str]) -> Iterator[None]:
-    """Show a line that is updated every second. Without a terminal it is printed once, at the end."""
-    with Live(get_renderable=lambda: Text(text()), console=out, refresh_per_second=1, redirect_stderr=False):
+    """Show a line that is updated every five seconds. Without a terminal it is printed once, at the end."""
+    with Live(get_renderable=lambda: Text(text()), console=out, refresh_per_second=0.2, redirect_stderr=False):
         yield
 
 

@@ -143,6 +143,11 @@ class Stopwatch(L.Callback):
         self.samples = 0
         self.tokens: Tensor | int = 0
 
+    @staticmethod
+    def of(trainer: L.Trainer) -> "Stopwatch":
+        """Return the stopwatch among the callbacks."""
+        return next(each for each in trainer.callbacks if isinstance(each, Stopwatch))  # type: ignore[attr-defined]
+
     def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         self.began_at = time.perf_counter() - self.earlier_seconds
         if trainer.strategy.root_device.type == "cuda":

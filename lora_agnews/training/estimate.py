@@ -10,7 +10,7 @@ from torch import nn
 
 from lora_agnews.config.choices import MatmulPrecision, Precision
 from lora_agnews.terminal import console
-from lora_agnews.training.callbacks import finished_at
+from lora_agnews.training.callbacks import Stopwatch, finished_at
 from lora_agnews.training.in_sweep import InSweep
 
 BATCHES, SECONDS = 20, 30.0  # the estimate is made after so many batches or seconds
@@ -31,7 +31,7 @@ class DurationEstimate(L.Callback):
         self.in_sweep = in_sweep
         self.width = 0  # of the encoder
         self.batches = -1  # the first one is not timed: memory is allocated, and kernels are chosen
-        self.began_at = self.validation_began_at = 0.0
+        self.began_at = self.validation_began_at = self.compiled_before = 0.0
         self.is_said = False
 
     def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
@@ -40,6 +40,7 @@ class DurationEstimate(L.Callback):
     def on_train_batch_start(self, trainer: L.Trainer, task: L.LightningModule, batch: Any, batch_idx: int) -> None:
         if self.batches == 0:
             self.began_at = finished_at(trainer.strategy.root_device)
+            self.compiled_before = Stopwatch.of(trainer).compile_seconds
 
     def on_train_batch_end(
         self, trainer: L.Trainer, task: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -50,8 +51,9 @@ class DurationEstimate(L.Callback):
         if self.batches < BATCHES and time.perf_counter() - self.began_at < SECONDS:
             return
         self.is_said = True
-        seconds = (finished_at(trainer.strategy.root_device) - self.began_at) / self.batches
-        self._say(seconds * batches_left(trainer), trainer)
+        compiling = Stopwatch.of(trainer).compile_seconds - self.compiled_before
+        seconds = finished_at(trainer.strategy.root_device) - self.began_at - compiling
+        self._say(seconds / self.batches * batches_left(trainer), trainer)
 
     def on_validation_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
         self.validation_began_at = finished_at(trainer.strategy.root_device)

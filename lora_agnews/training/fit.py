@@ -16,12 +16,13 @@ from lora_agnews.model.architecture import Architecture, read_architecture_folde
 from lora_agnews.model.build import build_model, load_tokenizer, speed_up
 from lora_agnews.model.encoder import Encoder
 from lora_agnews.model.lora import LoraSpec, predict_budget, prefix_end
+from lora_agnews.training.callbacks import Stopwatch
 from lora_agnews.training.checkpoint import best_checkpoint
 from lora_agnews.training.debug import select_rows
 from lora_agnews.training.estimate import note_slow_bf16
 from lora_agnews.training.prefix import CachedPrefix
 from lora_agnews.training.task import LoRAClassifier
-from lora_agnews.training.trainer import send_library_messages_to_log, skipped_steps, stopped_early, stopwatch_of
+from lora_agnews.training.trainer import send_library_messages_to_log, skipped_steps, stopped_early
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,9 @@ def fit(parts: Parts, trainer: L.Trainer, checkpoint: Path | None, compile_model
     prefix_seconds = parts.prefix.use(parts.model, parts.data, trainer, is_tested) if parts.prefix else 0.0
     speed_up(parts.model, parts.architecture, trainer.precision)
     if compile_model:
+        torch.compiler.reset()  # Dynamo limits the graphs of a process, and earlier runs of a sweep have made some
         parts.model.compile(dynamic=True)  # in place, so that the names in checkpoints stay
-    stopwatch = stopwatch_of(trainer)
+    stopwatch = Stopwatch.of(trainer)
     with stopwatch.leaving_out_compilation():
         trainer.fit(parts.task, parts.data, ckpt_path=checkpoint, weights_only=True)
     speed = stopwatch.throughput(trainer.global_step, trainer.strategy.root_device)

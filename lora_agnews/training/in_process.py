@@ -8,7 +8,7 @@ from pathlib import Path
 from lora_agnews.config.command_line import check_command_line
 from lora_agnews.config.compose import compose_config
 from lora_agnews.config.hydra_job import hydra_values, leaving_nothing_unused
-from lora_agnews.config.resume import resumed_config
+from lora_agnews.config.resume import LATEST, resumed_config
 from lora_agnews.errors import UserError
 from lora_agnews.results.record import RunResult
 from lora_agnews.training.run import run
@@ -23,7 +23,9 @@ def train(overrides: Sequence[str]) -> RunResult:
         run_dir = Path(values.run.dir).expanduser().absolute()
     config = compose_config(overrides)
     if config.resume:
-        config = resumed_config(config.resume, overrides)
+        config = resumed_config(str(run_dir) if config.resume == LATEST else config.resume, overrides)
+    if config.trainer.processes > 1:
+        raise UserError("a run on several devices starts its script once for each of them: use train.py")
     with leaving_nothing_unused(run_dir), log_file(run_dir):
         return run(config, run_dir)
 

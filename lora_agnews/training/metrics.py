@@ -28,7 +28,8 @@ class EpochLoss:
     def totals(self, strategy: Strategy) -> Tensor:
         """Return the sum of the losses and the number of rows, (2,) float32, over all devices."""
         rows = torch.as_tensor(self.rows, dtype=self.sum.dtype, device=self.sum.device)
-        totals: Tensor = strategy.reduce(torch.stack([self.sum, rows]), reduce_op="sum")
+        on_device = torch.stack([self.sum, rows]).to(strategy.root_device)  # NCCL reduces no tensors of the CPU
+        totals: Tensor = strategy.reduce(on_device, reduce_op="sum")
         return totals
 
     def compute(self, strategy: Strategy) -> float:

@@ -51,7 +51,7 @@ class CachedPrefix:
 class PrefixCache:
     """Hidden states of an encoder in data.cache_dir, float16.
 
-    An entry belongs to weights, precision, type of device, tokens and layer.
+    An entry belongs to weights, config.json, precision, type of device, tokens and layer.
     """
 
     def __init__(
@@ -60,7 +60,8 @@ class PrefixCache:
         self.encoder, self.shape, self.data, self.device, self.precision = encoder, shape, data, device, precision
         products = torch.get_float32_matmul_precision()
         how = f"{precision} {device.type}" + ("" if products == MatmulPrecision.HIGHEST else f" {products}")
-        key = hashlib.blake2b(f"{weights_id(encoder)} {how}".encode(), digest_size=8).hexdigest()
+        config = (encoder.folder / "config.json").read_text(encoding="utf-8")
+        key = hashlib.blake2b(f"{weights_id(encoder)} {config} {how}".encode(), digest_size=8).hexdigest()
         self.folder = data.cache_dir / "prefix" / key
         self.width = shape.parameters[f"{shape.last_attention_norm}.weight"][0]
         self.part: tuple[tuple[int, int], PartOfEncoder] | None = None  # the layers that were used last

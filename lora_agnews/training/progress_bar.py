@@ -32,9 +32,6 @@ class ProgressBar(LightningProgressBar):
     def disable(self) -> None:
         self.enabled = False
 
-    def enable(self) -> None:
-        self.enabled = console.shows_bars()
-
     def on_train_batch_start(self, trainer: L.Trainer, task: L.LightningModule, batch: Any, batch_idx: int) -> None:
         if "train" not in self.tasks:  # also after a resume in the middle of an epoch
             self._add("train", _epoch(trainer), int(trainer.estimated_stepping_batches), trainer.global_step)

@@ -74,7 +74,8 @@ def _describe(error: Exception) -> str:
     if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
         return (
             f"out of memory ({str(error).splitlines()[0]}). Use a smaller data.batch_size, with trainer.accumulate for "
-            "the same rows per step, or a smaller data.max_length"
+            "the same rows per step, a smaller data.eval_batch_size if it was in a validation or test, or a smaller "
+            "data.max_length"
         )
     kind = "" if type(error) in (RuntimeError, FetchError, TrainingDiverged) else f"{type(error).__name__}: "
     return f"{kind}{error}"

@@ -56,7 +56,7 @@ def _run(config: TrainConfig, run_dir: Path, previous: RunResult | None, in_swee
         from lora_agnews.training.fit import fit, prepare, test
         from lora_agnews.training.start import start_from_run
         from lora_agnews.training.tracking import open_tracking
-        from lora_agnews.training.trainer import build_trainer
+        from lora_agnews.training.trainer import build_trainer, device_of
 
         imported = time.perf_counter()
         parts = prepare(config, encoder)
@@ -74,7 +74,7 @@ def _run(config: TrainConfig, run_dir: Path, previous: RunResult | None, in_swee
             result.save(run_dir)
             stopwatch, loggers = Stopwatch(began, result.seconds["earlier"]), tracking.loggers
             trainer = build_trainer(config.trainer, run_dir, parts.batches, loggers, identity, stopwatch, in_sweep)
-            result.environment |= {"precision": trainer.precision, "device": str(trainer.strategy.root_device)}
+            result.environment |= device_of(trainer)
             fitted = fit(parts, trainer, checkpoint, config.trainer.compile, in_sweep.is_tested)
             result.budget = fitted.budget.to_dict()
             result.throughput, result.seconds = fitted.throughput, result.seconds | fitted.seconds
@@ -93,7 +93,10 @@ def _run(config: TrainConfig, run_dir: Path, previous: RunResult | None, in_swee
 
 
 def _run_as_worker(config: TrainConfig, run_dir: Path) -> RunResult:
-    """Run in a process that Lightning started for a further device: read the checkpoints, leave no files."""
+    """Run in a process for a further device: read the checkpoints, leave no files."""
+    previous = RunResult.load_if_any(run_dir)
+    if previous and _is_complete(previous, config):
+        return previous  # the first process does nothing either
     config.logger.wandb, config.logger.tensorboard = "disabled", False
     console.silence()
     checkpoints = run_dir / "checkpoints"

@@ -38,7 +38,8 @@ class LoRAClassifier(L.LightningModule):
         self.model, self.budget = model, budget
         self.optimizer_options = (optimizer, lr, lora_plus_ratio, weight_decay)
         self.schedule_options = (schedule, warmup_fraction)
-        weights, reduction = (torch.tensor(class_weights), "none") if class_weights else (None, "mean")
+        weights = torch.tensor(class_weights, dtype=torch.float32) if class_weights else None
+        reduction = "none" if class_weights else "mean"
         self.train_criterion = nn.CrossEntropyLoss(weights, reduction=reduction, label_smoothing=label_smoothing)
         self.running_loss, self.metrics = EpochLoss(), ClassificationMetrics()
         self.epoch_loss = math.nan  # mean training loss of the last epoch, or of the part that max_steps left of it
@@ -98,10 +99,9 @@ class LoRAClassifier(L.LightningModule):
         self.log("train/loss_epoch", self.epoch_loss)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        self._evaluate(batch)
+        self.metrics.update(self(batch), batch["labels"], batch.get("rows"))
 
-    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        self._evaluate(batch)
+    test_step = validation_step
 
     def on_validation_epoch_end(self) -> None:
         metrics = self._log_metrics("val")
@@ -112,9 +112,6 @@ class LoRAClassifier(L.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         self._log_metrics("test")
-
-    def _evaluate(self, batch: dict[str, Tensor]) -> None:
-        self.metrics.update(self(batch), batch["labels"], batch.get("rows"))
 
     def _log_metrics(self, split: str) -> dict[str, float]:
         metrics = self.metrics.compute(split)

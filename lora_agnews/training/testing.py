@@ -18,7 +18,7 @@ from lora_agnews.training.checkpoint import BEST, read_checkpoint, run_identity
 from lora_agnews.training.fit import prepare, test
 from lora_agnews.training.in_sweep import InSweep
 from lora_agnews.training.tracking import open_tracking
-from lora_agnews.training.trainer import build_trainer
+from lora_agnews.training.trainer import build_trainer, device_of
 
 
 def add_test(run_dir: Path) -> None:
@@ -52,8 +52,8 @@ def _add_test(run_dir: Path, result: RunResult) -> None:
     with open_tracking(run_dir, config.logger, result.config, len(steps)) as tracking:
         stopwatch, place = Stopwatch(began, 0.0), InSweep(_prune_nothing)
         trainer = build_trainer(config.trainer, run_dir, parts.batches, [], identity, stopwatch, place)
-        here = {"precision": trainer.precision, "device": str(trainer.strategy.root_device)}
-        if any(result.environment.get(key) != value for key, value in here.items()):
+        here = device_of(trainer)
+        if any(result.environment.get(key, value) != value for key, value in here.items()):
             result.environment["test"] = here
             console.note(f"{run_dir.name} is tested on {here['device']} in {here['precision']}, unlike its validation")
         speed_up(parts.model, parts.architecture, trainer.precision)

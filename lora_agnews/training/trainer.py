@@ -99,9 +99,11 @@ def steps_between_logs(steps: int) -> int:
     return min(MAX_STEPS_BETWEEN_LOGS, max(2, steps // LOG_POINTS_PER_EPOCH))
 
 
-def stopwatch_of(trainer: L.Trainer) -> Stopwatch:
-    """Return the stopwatch among the callbacks."""
-    return next(each for each in trainer.callbacks if isinstance(each, Stopwatch))  # type: ignore[attr-defined]
+def device_of(trainer: L.Trainer) -> dict[str, str]:
+    """Return what the record of a run says of the device: precision, device and, of an NVIDIA GPU, its name."""
+    device = trainer.strategy.root_device
+    found = {"precision": trainer.precision, "device": str(device)}
+    return found | ({"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {})
 
 
 def skipped_steps(trainer: L.Trainer) -> int:

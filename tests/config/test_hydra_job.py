@@ -119,6 +119,16 @@ def test_the_job_of_a_continued_run_has_the_saved_configuration(
         assert (job.config.model.lora.r, job.config.seed, job.config.trainer.max_epochs) == (5, 9, 8)
 
 
+def test_latest_is_looked_up_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_dir = saved_run(tmp_path / "runs" / "first", "model=tiny", "lora.r=5")
+    values = hydra_values(monkeypatch, "resume=latest", output_dir=str(run_dir))
+    other = saved_run(tmp_path / "runs" / "other", "model=tiny", "lora.r=6")  # written after Hydra looked
+    (other / "result.json").write_text("{}")
+    with hydra_job.current_job(without_hydra(values)) as job:
+        assert (job.config.model.lora.r, job.config.resume) == (5, str(run_dir))
+
+
 @pytest.mark.parametrize(("kept", "expected"), [(None, []), ("result.json", ["result.json", "train.log"])])
 def test_a_user_error_removes_the_directory_of_a_run_that_never_began(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str | None, expected: list[str]

@@ -1,5 +1,6 @@
 """States are computed once, in parts that survive a kill and are checked when they are read."""
 
+import errno
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -87,6 +88,21 @@ def test_a_damaged_part_is_computed_again_with_a_note(
     check(states)
     assert made == [[2, 3]], "the other parts are not touched"
     assert capfd.readouterr().err.count("is damaged: computing its 2 rows again") == 1
+
+
+def test_too_many_open_files_are_no_damage(
+    make_states: Callable[[], States], made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_states().complete({}, lambda rows: None)
+    made.clear()
+
+    def refuse(path: Path, **_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files", path)
+
+    monkeypatch.setattr(module.np, "load", refuse)
+    with pytest.raises(RuntimeError, match="ulimit -n"):
+        make_states()[0]
+    assert made == []
 
 
 def test_of_two_that_need_the_same_states_one_computes_and_the_other_waits(

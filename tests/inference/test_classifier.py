@@ -84,6 +84,14 @@ def test_a_run_predicts_in_float32_after_another_one_was_trained_with_faster_pro
     assert torch.get_float32_matmul_precision() == "highest"
 
 
+def test_numbers_that_are_not_finite_are_an_error_and_no_label(run_dir: Path) -> None:
+    classify = load_run(run_dir)
+    with torch.no_grad():
+        next(classify.models[0].network.parameters()).fill_(float("nan"))
+    with pytest.raises(RuntimeError, match="not finite; with --half, leave it out"):
+        classify(TEST_TEXTS[:2])
+
+
 def test_several_runs_are_the_mean_of_their_probabilities(run_dir: Path, other_run: Path, tmp_path: Path) -> None:
     single = [load_run(folder).probabilities(TEST_TEXTS[:40]) for folder in (run_dir, other_run)]
     assert np.abs(single[0] - single[1]).max() > 0.01

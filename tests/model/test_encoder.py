@@ -56,6 +56,12 @@ def test_a_model_that_cannot_be_used_is_refused(
     check_message(str(caught.value), fragments)
 
 
+def test_a_revision_of_something_that_has_none_is_refused(tmp_path: Path) -> None:
+    for name in ("tiny", str(tmp_path)):
+        with pytest.raises(UserError, match="revision=v9: only models of the hub"):
+            find_encoder(name, "v9")
+
+
 @pytest.mark.parametrize("name", ["/no/such/dir", "./here", "a/b/c"])
 def test_a_folder_that_does_not_exist_is_refused(name: str) -> None:
     with pytest.raises(UserError) as caught:

@@ -74,6 +74,20 @@ def test_any_other_point_is_started_or_continued_in_the_group_of_its_sweep(
     assert given == [(str(tmp_path) if status else None, "my sweep")]
 
 
+def test_a_run_that_another_process_has_just_finished_keeps_its_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = compose_config(["model=tiny"])
+
+    def run(config: TrainConfig, run_dir: Path, _: InSweep) -> RunResult:
+        RunResult.of(config, status="finished", metrics={"val/accuracy": 0.5}, seconds={"total": 1.0}).save(run_dir)
+        raise UserError("already contains a run")
+
+    monkeypatch.setattr(point, "run", run)
+    assert run_point(config, tmp_path, "group", InSweep()).status == "finished"
+    assert RunResult.load(tmp_path).status == "finished"
+
+
 def test_a_group_that_was_given_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = compose_config(["model=tiny", "logger.group=mine"])
     monkeypatch.setattr(point, "run", lambda config, *_, **__: RunResult.of(config, status="finished"))

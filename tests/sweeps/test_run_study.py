@@ -1,5 +1,9 @@
 """A study is run to its end, ranked and reported, and continued by the same call."""
 
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,9 @@ from lora_agnews.errors import UserError
 from lora_agnews.results.ranking import find_runs
 from lora_agnews.results.record import RunResult
 from lora_agnews.results.row import TEST
-from lora_agnews.sweeps.run_study import _gpu_of_each, run_study
+from lora_agnews.sweeps.progress import SweepProgress
+from lora_agnews.sweeps.run_study import _gpu_of_each, _run_workers, run_study
+from lora_agnews.terminal import console
 from tests.files_of_rows import write_labelled
 from tests.records import save_record
 from tests.studies import statuses, study_in, study_of
@@ -71,6 +77,28 @@ def test_a_study_whose_trials_are_in_a_journal_runs_its_points_once(short_run: l
     assert set(statuses(tmp_path / "here").values()) == {"finished"}
     assert len(statuses(tmp_path / "here")) == 4
     assert not list((tmp_path / "there").glob("r=*")), "nothing is left for another directory"
+
+
+def test_sigterm_is_passed_on_to_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def terminated(text: object) -> Iterator[None]:
+        sys.exit(143)
+        yield
+
+    monkeypatch.setattr(console, "live_line", terminated)
+    began = time.monotonic()
+    with pytest.raises(SystemExit):
+        _run_workers([{}, {}], [sys.executable, "-c", "import time; time.sleep(60)"], SweepProgress(tmp_path, 1))
+    assert time.monotonic() - began < 30
+
+
+def test_workers_that_are_asked_to_use_the_cpu_need_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[list[dict[str, str]]] = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr("lora_agnews.sweeps.run_study._run_workers", lambda gpus, *_: given.append(gpus) or 0)
+    config = study_of(tmp_path, "model=tiny", "trainer.accelerator=cpu", "workers=2")
+    run_study(config, [])
+    assert given == [[{}, {}]]
 
 
 def test_each_worker_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

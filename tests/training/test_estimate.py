@@ -8,6 +8,7 @@ import torch
 
 from lora_agnews.config.compose import compose_config
 from lora_agnews.training import estimate
+from lora_agnews.training.callbacks import Stopwatch
 from lora_agnews.training.estimate import DurationEstimate, batches_left, note_slow_bf16
 from lora_agnews.training.in_sweep import InSweep
 from lora_agnews.training.run import ALONE
@@ -34,6 +35,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def a_trainer(batches: int, done: int = 0, precision: str = "32-true", accumulate: int = 1, device: str = "cpu") -> Any:
     progress = SimpleNamespace(total=SimpleNamespace(ready=done))
     return SimpleNamespace(
+        callbacks=[Stopwatch(0.0, 0.0)],
         strategy=SimpleNamespace(root_device=torch.device(device)),
         precision=precision,
         accumulate_grad_batches=accumulate,
@@ -76,6 +78,24 @@ def test_the_first_batch_does_not_count_and_the_estimate_is_said_once(
     train(a_trainer(1021), clock, 1.0, 20)
     assert capfd.readouterr().out == ""
     train(a_trainer(1021), clock, 1.0, 60)
+    assert capfd.readouterr().out == "training will take about 18 min on this CPU\n"
+
+
+def test_compilation_does_not_count(clock: Clock, capfd: pytest.CaptureFixture[str]) -> None:
+    class Compiling(Stopwatch):
+        """Half of each batch is compilation."""
+
+        @property
+        def compile_seconds(self) -> float:  # type: ignore[override]
+            return clock.now / 2
+
+        @compile_seconds.setter
+        def compile_seconds(self, value: float) -> None:
+            """It is not measured here."""
+
+    trainer = a_trainer(1021)
+    trainer.callbacks = [Compiling(0.0, 0.0)]
+    train(trainer, clock, 2.0, 60)
     assert capfd.readouterr().out == "training will take about 18 min on this CPU\n"
 
 

@@ -98,6 +98,18 @@ def test_the_metrics_are_those_of_the_best_validation_and_its_weights_are_tested
         assert torch.equal(value.cpu(), best["state_dict"][name])
 
 
+def test_each_compiled_run_of_a_process_begins_without_the_graphs_of_earlier_ones(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(torch.compiler, "reset", lambda: calls.append("reset"))
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module, **_: calls.append("compile"))
+    config.trainer.max_epochs = 1
+    parts = prepare(config, TINY)
+    fit(parts, trainer_of(config, parts, tmp_path), None, compile_model=True, is_tested=False)
+    assert calls == ["reset", "compile"]
+
+
 def test_frozen_layers_are_stored_in_the_precision_of_the_run(config: TrainConfig, tmp_path: Path) -> None:
     config.trainer.precision, config.trainer.max_epochs = "bf16-mixed", 1
     parts = prepare(config, TINY)

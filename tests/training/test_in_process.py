@@ -45,6 +45,7 @@ def test_a_directory_can_be_named_and_a_run_continued(short_run: list[str], tmp_
         (["lora.r=1,2"], ["lora.r=1,2"]),
         (["-m", "lora.r=1,2"], ["flags and sweeps need train.py"]),
         ([*SHORT, "data.train_file=none.csv"], ["data.train_file=none.csv", "no such file"]),
+        ([*SHORT, "trainer.devices=2"], ["several devices", "use train.py"]),
         (["experiment=quickstart", "resume=nothing"], ["resume=nothing", "not a run directory"]),
     ],
     ids=str,

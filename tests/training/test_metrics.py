@@ -46,9 +46,14 @@ def test_predictions_are_sorted_by_row_whatever_the_batches() -> None:
 
 
 def test_the_training_loss_is_the_mean_over_rows_and_a_row_repeated_for_another_device_does_not_count() -> None:
-    one_device = SimpleNamespace(reduce=lambda totals, reduce_op: totals)
+    one_device = SimpleNamespace(reduce=lambda totals, reduce_op: totals, root_device=torch.device("cpu"))
     loss = EpochLoss()
     for mean, rows, weight in ((1.0, 4, None), (2.0, 2, torch.tensor(1.25)), (100.0, 1, torch.tensor(0.0))):
         loss.update(torch.tensor(mean), rows, weight)
     assert loss.compute(one_device) == round((4 * 1.0 + 2 * 2.0) / 6, 6)  # type: ignore[arg-type]
     assert math.isnan(loss.compute(one_device)), "the next epoch has begun"  # type: ignore[arg-type]
+
+
+def test_the_training_loss_is_reduced_on_the_device_of_the_strategy_also_before_the_first_step_of_an_epoch() -> None:
+    elsewhere = SimpleNamespace(reduce=lambda totals, reduce_op: totals, root_device=torch.device("meta"))
+    assert EpochLoss().totals(elsewhere).device.type == "meta"  # type: ignore[arg-type]

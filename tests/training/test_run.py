@@ -90,6 +90,17 @@ def test_a_run_over_the_budget_ends_before_anything_is_loaded(tmp_path: Path, mo
     assert {path.name for path in tmp_path.iterdir()} == {LOCK_FILE, "config.yaml", "result.json"}
 
 
+@pytest.mark.parametrize("status", ["finished", "stopped_early"])
+def test_a_worker_rank_of_a_finished_run_ends_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    config = compose_config([*BEGAN, "trainer.devices=2", f"resume={tmp_path}"])
+    RunResult.of(config, status=status, metrics={"val/accuracy": 0.5}, seconds={"total": 1.0}).save(tmp_path)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr("lora_agnews.training.run._run", None)
+    assert run(config, tmp_path).status == status
+
+
 def test_a_worker_rank_leaves_no_files_and_logs_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
@@ -110,8 +121,21 @@ def test_a_worker_rank_leaves_no_files_and_logs_nowhere(tmp_path: Path, monkeypa
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
 
 
-def test_a_choice_without_effect_gives_a_note(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("override", "note"),
+    [
+        ("model.head=out_proj", "model.head=out_proj: no adapter on classifier.dense"),
+        ("lora.target_modules={query:4}", "model.lora.r: lora.target_modules gives each module its own rank"),
+        (
+            "trainer.extra={gradient_clip_algorithm:value}",
+            "gradient_clip_algorithm: trainer.gradient_clip=0 clips nothing",
+        ),
+    ],
+)
+def test_a_choice_without_effect_gives_a_note(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], override: str, note: str
+) -> None:
     with pytest.raises(UserError, match=r"none\.csv: no such file"):
-        run(compose_config(["model=tiny", "model.head=out_proj", "data.train_file=none.csv"]), tmp_path)
-    assert "note: model.head=out_proj: no adapter on classifier.dense\n" in capfd.readouterr().err
+        run(compose_config(["model=tiny", override, "data.train_file=none.csv"]), tmp_path)
+    assert f"note: {note}\n" in capfd.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]

@@ -66,11 +66,14 @@ class Unfreeze(L.Callback):
             trainer.optimizers[0].add_param_group({"params": [parameter]})
 
 
-def test_class_weights_count_in_training_and_not_in_evaluation(tmp_path: Path) -> None:
-    weights = [1.0, 2.0, 0.5, 3.0]
+@pytest.mark.parametrize("weights", [[1.0, 2.0, 0.5, 3.0], [1, 2, 1, 3]])
+def test_class_weights_count_in_training_and_not_in_evaluation(tmp_path: Path, weights: list[float]) -> None:
     plain, weighted = make_task(Answers()), make_task(Answers(), class_weights=weights)
     labels, logits = torch.tensor([0, 1, 3]), torch.tensor([[2.0, 0, 0, 0], [0, 0, 1, 0], [1, 0, 0, 3]])
-    by_hand = nn.functional.cross_entropy(logits, labels, reduction="none") * torch.tensor(weights)[labels]
+    by_hand = (
+        nn.functional.cross_entropy(logits, labels, reduction="none")
+        * torch.tensor(weights, dtype=torch.float32)[labels]
+    )
     assert float(weighted.train_criterion(logits, labels).mean()) == pytest.approx(float(by_hand.mean()))
     losses = []
     for task in (plain, weighted):

@@ -1,6 +1,7 @@
 """The Trainer of a run: how often it validates and logs, in which precision, and with which callbacks."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -13,7 +14,7 @@ from lora_agnews.results.monitor import MONITOR
 from lora_agnews.training.callbacks import PruningCallback, Stopwatch
 from lora_agnews.training.checkpoint import Checkpoints
 from lora_agnews.training.in_sweep import InSweep
-from lora_agnews.training.trainer import build_trainer, steps_between_logs, stopped_early, stopwatch_of
+from lora_agnews.training.trainer import build_trainer, device_of, steps_between_logs, stopped_early
 
 
 def trainer_for(folder: Path, batches: int, *overrides: str, should_prune: Any = None) -> L.Trainer:
@@ -77,6 +78,15 @@ def test_a_precision_that_needs_a_gpu_is_replaced_with_a_note(
     assert ("note: trainer.precision=16-mixed needs an NVIDIA GPU" in capfd.readouterr().err) == noted
 
 
+def test_the_record_names_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trainer_on(device: str) -> Any:
+        return SimpleNamespace(precision="16-mixed", strategy=SimpleNamespace(root_device=torch.device(device)))
+
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"the GPU {device.index}")
+    assert device_of(trainer_on("cuda:1")) == {"precision": "16-mixed", "device": "cuda:1", "gpu": "the GPU 1"}
+    assert device_of(trainer_on("cpu")) == {"precision": "16-mixed", "device": "cpu"}
+
+
 def test_callbacks_follow_the_configuration(tmp_path: Path) -> None:
     plain = trainer_for(tmp_path, 10, "trainer.early_stopping_patience=0")
     assert plain.early_stopping_callback is None
@@ -90,7 +100,7 @@ def test_callbacks_follow_the_configuration(tmp_path: Path) -> None:
     (checkpoints,) = (each for each in full.callbacks if isinstance(each, Checkpoints))  # type: ignore[attr-defined]
     assert (checkpoints.folder, checkpoints.every) == (tmp_path / "checkpoints", 7)
     assert sum(isinstance(each, PruningCallback) for each in full.callbacks) == 1  # type: ignore[attr-defined]
-    assert stopwatch_of(full).samples == 0
+    assert Stopwatch.of(full).samples == 0
     assert not stopped_early(full)
     early.wait_count = 4
     assert stopped_early(full)
