@@ -28,9 +28,11 @@ class Split:
 def read_split(run: Run, why: str) -> Split:
     """Read and split the training file as the run did. `why` begins the message if that is impossible.
 
-    Raises: UserError, if the file can't be read or its rows are not those of the run; RuntimeError, if the hub is
-    needed and can't be reached.
+    Raises: UserError, for a debug run, or if the file can't be read or its rows are not those of the run; RuntimeError,
+    if the hub is needed and can't be reached.
     """
+    if run.result.is_debug:
+        raise UserError(f"{why} needs a complete run, and {run.folder} is a debug run, which used only some rows")
     data, recorded = run.config.data, run.result.data
     try:
         rows, _ = load_rows(replace(Source.of(asdict(data)), test_file=None))

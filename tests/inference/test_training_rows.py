@@ -31,6 +31,13 @@ def test_rows_that_have_changed_are_refused(run_copy: Path, changed: dict[str, o
     check_message(str(error.value), ["--calibrate needs the training file of", "have changed"])
 
 
+def test_a_debug_run_is_refused(run_copy: Path) -> None:
+    run = open_run(run_copy)
+    run.result.config["debug"] = "fast"
+    with pytest.raises(UserError, match="--calibrate needs a complete run"):
+        read_split(run, "--calibrate")
+
+
 def test_the_learnt_shares_are_those_of_the_training_rows_times_their_weights(run_copy: Path) -> None:
     assert training_prior(open_run(run_copy), "this").tolist() == [0.25] * 4
     change_record(run_copy, data={"train_classes": [100, 200, 300, 400]})
