@@ -106,7 +106,7 @@ def ours(setup: Setup) -> Found:
         with open_tracking(Path(folder), config.logger, {}) as tracking:
             loggers, alone = tracking.loggers, InSweep()
             trainer = build_trainer(config.trainer, Path(folder), parts.batches, loggers, {}, stopwatch, alone)
-            fitted = fit(parts, trainer, None, setup.compile)
+            fitted = fit(parts, trainer, None, setup.compile, is_tested=False)
         with (Path(folder) / "metrics.csv").open(newline="") as stream:
             rows = [row for row in csv.DictReader(stream) if row["val/loss"]]
     speed = stopwatch.throughput(setup.steps - setup.warm_up, trainer.strategy.root_device)

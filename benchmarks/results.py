@@ -164,6 +164,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "recipes-tiny": lambda: recipe_table("recipes-tiny"),
     "recipes-tiny-all": lambda: recipe_table("recipes-tiny-all"),
     "recipes-minilm": lambda: recipe_table("recipes-minilm"),
+    "recipes-minilm-16000": lambda: recipe_table("recipes-minilm-16000"),
     "recipes-mpnet": lambda: recipe_table("recipes-mpnet"),
 }
 

@@ -47,7 +47,7 @@ def current_job(values: DictConfig) -> Iterator[HydraJob]:
     with leaving_nothing_unused(run_dir):
         config = to_config(values)
         if config.resume:
-            # `latest` is looked up once: another run may end at any moment.
+            # Hydra has already found the directory of `latest`; meanwhile another run may have become the newest.
             resume = str(run_dir) if config.resume == LATEST else config.resume
             config = resumed_config(resume, hydra.overrides.task)
         yield HydraJob(config, run_dir, Path(hydra.sweep.dir) if hydra.mode == RunMode.MULTIRUN else None)

@@ -9,11 +9,12 @@ from lora_agnews.config.keys import ALIASES, GROUPS, keys_set_by
 from lora_agnews.config.messages import resume_override
 from lora_agnews.config.rules import config_keys, to_override
 from lora_agnews.config.schema import TrainConfig
-from lora_agnews.errors import UserError
+from lora_agnews.errors import RunPruned, UserError
 from lora_agnews.files.locks import is_worker_rank
 
 LATEST, RUNS = "latest", Path("runs")
-FINISHED, DEBUG = r'"status": "(finished|stopped_early)"', r"^debug: (?!null)"  # in result.json and config.yaml
+DONE = rf'"status": "(finished|stopped_early|over_budget)"|{RunPruned.MESSAGE}'  # in result.json
+DEBUG = r"^debug: (?!null)"  # in config.yaml
 MAY_GROW, NOT_OF_A_RUN = "trainer.max_epochs", ("resume", "test")
 
 
@@ -67,11 +68,11 @@ def resumed_config(resume: str, overrides: Sequence[str]) -> TrainConfig:
 
 
 def _latest_run() -> Path:
-    """Return the newest unfinished run below runs/, debug runs aside. Raises: UserError, without one."""
+    """Return the newest run below runs/ that can be continued, debug runs aside. Raises: UserError, without one."""
     records = [path for path in RUNS.rglob("result.json") if path.is_file() and path.with_name("config.yaml").is_file()]
     for path in sorted(records, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         record, saved = (path.with_name(name).read_text("utf-8", "replace") for name in (path.name, "config.yaml"))
-        if not re.search(FINISHED, record) and not re.search(DEBUG, saved, re.MULTILINE):
+        if not re.search(DONE, record) and not re.search(DEBUG, saved, re.MULTILINE):
             return path.parent
     raise UserError(
         f"resume={LATEST}: no unfinished run in {RUNS.absolute()}; give the directory of a run, such as runs/NAME. A "

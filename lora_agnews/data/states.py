@@ -65,7 +65,7 @@ class States:
                 done(len(self._rows(number)))
 
     def __getitem__(self, row: int) -> np.ndarray:
-        """Return the states of a row, (vectors, width) float16."""
+        """Return the states of a row, (vectors, width) float16. Raises: RuntimeError, if too many files are open."""
         number = row // ROWS_PER_PART
         if number not in self.opened:
             self.opened[number] = self._open(number)

@@ -166,7 +166,7 @@ class Classifier:
                 mean[rows] += scaled.softmax(1).cpu() / len(self.models)
                 done(len(rows) / len(self.models))
         if not mean.isfinite().all():
-            raise RuntimeError("the model gives numbers that are not finite; with --half, leave it out")
+            raise RuntimeError("the model gives probabilities that are not finite; if you used --half, leave it out")
         return mean.numpy()
 
     def stream(

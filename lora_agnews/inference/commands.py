@@ -32,7 +32,7 @@ def evaluate(
         bool, typer.Option("--calibrate", help="first fit a temperature on the validation rows, and keep it")
     ] = False,
     weights: Annotated[
-        Weights, typer.Option("--checkpoint", help="of the best validation, or of the end of the training")
+        Weights, typer.Option("--checkpoint", help="of the best validation, or the last ones that were saved")
     ] = Weights.BEST,
     base: Base = None,
     as_json: AsJson = False,

@@ -42,10 +42,8 @@ def notes(config: TrainConfig) -> list[str]:
     found = [f"model.head=out_proj: no adapter on {names}"] if names else []
     if len(architecture.head) == 1 and config.model.head != Head.OUT_PROJ:
         found.append(f"model.head={config.model.head}: the head has only one layer, which is trained")
-    if isinstance(config.model.lora.target_modules, dict) and config.model.head != Head.LORA:
-        found.append("model.lora.r: lora.target_modules gives each module its own rank")
     if "gradient_clip_algorithm" in (config.trainer.extra or {}) and not config.trainer.gradient_clip:
-        found.append("gradient_clip_algorithm: trainer.gradient_clip=0 clips nothing")
+        found.append("trainer.extra.gradient_clip_algorithm has no effect while trainer.gradient_clip=0")
     return found
 
 

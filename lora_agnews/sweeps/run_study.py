@@ -42,8 +42,8 @@ def run_study(config: StudyConfig, command: list[str], is_worker: bool = False) 
     if config.workers == 1:
         _run_trials(study, progress)
     else:
-        gpus = [{}] * config.workers if study.is_on_cpu else _gpu_of_each(config.workers)
-        failed = _run_workers(gpus, command, progress)
+        environments = [{}] * config.workers if study.is_on_cpu else _gpu_of_each(config.workers)
+        failed = _run_workers(environments, command, progress)
     rows, status = conclude(study.folder, study.tested)
     if rows:
         page = study.folder / "report.html"
@@ -59,14 +59,15 @@ def _run_trials(study: Study, progress: SweepProgress) -> None:
         study.run_trials(progress)
 
 
-def _run_workers(gpus: list[dict[str, str]], command: list[str], progress: SweepProgress) -> int:
+def _run_workers(environments: list[dict[str, str]], command: list[str], progress: SweepProgress) -> int:
     """Start one worker process for each environment and show what they do. Returns 1 if one failed, otherwise 0.
 
     Ctrl-C reaches the workers too, and SIGTERM is passed on: they save and exit.
     """
-    logs = [progress.folder / f"worker-{each}.log" for each in range(1, len(gpus) + 1)]
-    threads = str(max(1, usable_cores() // len(gpus)))  # workers that all use all cores are slower than one alone
-    workers = [_start_worker(command, path, threads, gpu) for path, gpu in zip(logs, gpus, strict=True)]
+    logs = [progress.folder / f"worker-{each}.log" for each in range(1, len(environments) + 1)]
+    # Workers that all use all cores are slower than one alone.
+    threads = str(max(1, usable_cores() // len(environments)))
+    workers = [_start_worker(command, path, threads, gpu) for path, gpu in zip(logs, environments, strict=True)]
     try:
         with console.live_line(progress.state):
             statuses = [worker.wait() for worker in workers]

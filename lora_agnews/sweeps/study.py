@@ -70,7 +70,7 @@ class Study:
 
     @property
     def is_on_cpu(self) -> bool:
-        """Whether the runs are asked to use the CPU although there may be GPUs."""
+        """Whether the runs are asked to use the CPU although there may be GPUs. Raises: UserError, as `load`."""
         return self.load({}, self.config.seeds[0]).trainer.accelerator == "cpu"
 
     def load(self, point: Point, seed: int) -> TrainConfig:

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ DIFFERENCES = {
     "test": "other test rows",
     "model": "other base weights",
 }
+SECONDS_BETWEEN_SIGNALS = 1.0  # Slurm's SIGTERM may reach a process twice: directly, and passed on by its parent
 STEPS_BETWEEN_EXCHANGES = 20  # after which the processes of a run tell each other whether one got a signal to stop
 
 
@@ -47,6 +49,7 @@ class Checkpoints(Checkpoint):
         self.best_score, self.saved_step = MONITOR.worst, 0
         self.random_states: Any = None  # of the checkpoint that is being resumed; see `_random_states`
         self.signalled = self.stopping = False  # this process has got a signal; all processes stop
+        self.signalled_at = 0.0
         self.handlers: dict[int, Any] = {}
 
     def setup(self, trainer: L.Trainer, task: L.LightningModule, stage: str) -> None:
@@ -140,10 +143,12 @@ class Checkpoints(Checkpoint):
         trainer.strategy.barrier(name)
 
     def _on_signal(self, number: int, frame: Any) -> None:
+        if self.signalled and time.monotonic() - self.signalled_at < SECONDS_BETWEEN_SIGNALS:
+            return
         if self.signalled:
             self._restore_handlers()
             raise KeyboardInterrupt
-        self.signalled = True
+        self.signalled, self.signalled_at = True, time.monotonic()
         console.note("stopping as soon as a checkpoint can be written; a second signal stops at once")
 
     def _restore_handlers(self) -> None:

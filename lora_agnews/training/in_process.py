@@ -25,7 +25,8 @@ def train(overrides: Sequence[str]) -> RunResult:
     if config.resume:
         config = resumed_config(str(run_dir) if config.resume == LATEST else config.resume, overrides)
     if config.trainer.processes > 1:
-        raise UserError("a run on several devices starts its script once for each of them: use train.py")
+        asked = f"trainer.devices={config.trainer.devices}, trainer.num_nodes={config.trainer.num_nodes}"
+        raise UserError(f"{asked}: a run on several devices starts its script once per device; use train.py")
     with leaving_nothing_unused(run_dir), log_file(run_dir):
         return run(config, run_dir)
 

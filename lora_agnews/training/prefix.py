@@ -60,8 +60,9 @@ class PrefixCache:
         self.encoder, self.shape, self.data, self.device, self.precision = encoder, shape, data, device, precision
         products = torch.get_float32_matmul_precision()
         how = f"{precision} {device.type}" + ("" if products == MatmulPrecision.HIGHEST else f" {products}")
-        config = (encoder.folder / "config.json").read_text(encoding="utf-8")
-        key = hashlib.blake2b(f"{weights_id(encoder)} {config} {how}".encode(), digest_size=8).hexdigest()
+        if encoder.origin.startswith("folder:"):  # elsewhere the weights belong to one config.json
+            how += (encoder.folder / "config.json").read_text(encoding="utf-8")
+        key = hashlib.blake2b(f"{weights_id(encoder)} {how}".encode(), digest_size=8).hexdigest()
         self.folder = data.cache_dir / "prefix" / key
         self.width = shape.parameters[f"{shape.last_attention_norm}.weight"][0]
         self.part: tuple[tuple[int, int], PartOfEncoder] | None = None  # the layers that were used last

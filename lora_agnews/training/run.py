@@ -93,7 +93,7 @@ def _run(config: TrainConfig, run_dir: Path, previous: RunResult | None, in_swee
 
 
 def _run_as_worker(config: TrainConfig, run_dir: Path) -> RunResult:
-    """Run in a process for a further device: read the checkpoints, leave no files."""
+    """Run in a process for a further device: read the checkpoints, leave no files. Raises: UserError, as `run`."""
     previous = RunResult.load_if_any(run_dir)
     if previous and _is_complete(previous, config):
         return previous  # the first process does nothing either

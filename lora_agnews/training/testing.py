@@ -53,9 +53,10 @@ def _add_test(run_dir: Path, result: RunResult) -> None:
         stopwatch, place = Stopwatch(began, 0.0), InSweep(_prune_nothing)
         trainer = build_trainer(config.trainer, run_dir, parts.batches, [], identity, stopwatch, place)
         here = device_of(trainer)
-        if any(result.environment.get(key, value) != value for key, value in here.items()):
+        if any(result.environment.get(key) not in (value, None) for key, value in here.items()):
             result.environment["test"] = here
-            console.note(f"{run_dir.name} is tested on {here['device']} in {here['precision']}, unlike its validation")
+            device = here.get("gpu", here["device"])
+            console.note(f"{run_dir.name} is tested on {device} in {here['precision']}, unlike its validation")
         speed_up(parts.model, parts.architecture, trainer.precision)
         ready = time.perf_counter()
         metrics, result.confusion, predictions = test(parts, trainer, run_dir, is_wanted=True)

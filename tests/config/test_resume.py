@@ -9,7 +9,7 @@ import yaml
 
 from lora_agnews.config.compose import compose_config
 from lora_agnews.config.resume import find_run, resumed_config
-from lora_agnews.errors import UserError
+from lora_agnews.errors import RunPruned, UserError
 
 BEGAN = ["experiment=quickstart", "lora.r=2", "seed=5"]
 
@@ -79,5 +79,9 @@ def test_latest_is_the_newest_unfinished_run(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "runs" / "older" / "result.json").write_text(json.dumps({"status": "finished"}))
     assert find_run("latest") == (tmp_path / "runs" / "oldest", None)
     (tmp_path / "runs" / "oldest" / "result.json").write_text(json.dumps({"status": "stopped_early"}))
+    for record in ({"status": "over_budget"}, {"status": "interrupted", "error": RunPruned.MESSAGE}):
+        (tmp_path / "runs" / "older" / "result.json").write_text(json.dumps(record))
+        with pytest.raises(UserError, match="no unfinished run"):
+            find_run("latest")
     with pytest.raises(UserError, match=r"no unfinished run .*larger trainer\.max_epochs"):
         find_run("latest")

@@ -88,7 +88,7 @@ def test_numbers_that_are_not_finite_are_an_error_and_no_label(run_dir: Path) ->
     classify = load_run(run_dir)
     with torch.no_grad():
         next(classify.models[0].network.parameters()).fill_(float("nan"))
-    with pytest.raises(RuntimeError, match="not finite; with --half, leave it out"):
+    with pytest.raises(RuntimeError, match="not finite; if you used --half, leave it out"):
         classify(TEST_TEXTS[:2])
 
 

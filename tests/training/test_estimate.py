@@ -51,14 +51,21 @@ def task(width: int) -> Any:
 
 
 def train(
-    trainer: Any, clock: Clock, seconds: float, batches: int, width: int = 768, in_sweep: InSweep = ALONE
+    trainer: Any,
+    clock: Clock,
+    seconds: float,
+    batches: int,
+    width: int = 768,
+    in_sweep: InSweep = ALONE,
+    compiling: float = 0.0,
 ) -> None:
-    """Let the callback see batches that take `seconds` each."""
+    """Let the callback see batches that take `seconds` each, of which compilation takes `compiling`."""
     callback = DurationEstimate(in_sweep)
     callback.on_train_start(trainer, task(width))
     for number in range(batches):
         callback.on_train_batch_start(trainer, task(width), {}, number)
         clock.now += seconds * (10 if number == 0 else 1)
+        trainer.callbacks[0].compile_seconds += compiling
         trainer.fit_loop.epoch_loop.batch_progress.total.ready += 1
         callback.on_train_batch_end(trainer, task(width), None, {}, number)
 
@@ -82,20 +89,7 @@ def test_the_first_batch_does_not_count_and_the_estimate_is_said_once(
 
 
 def test_compilation_does_not_count(clock: Clock, capfd: pytest.CaptureFixture[str]) -> None:
-    class Compiling(Stopwatch):
-        """Half of each batch is compilation."""
-
-        @property
-        def compile_seconds(self) -> float:  # type: ignore[override]
-            return clock.now / 2
-
-        @compile_seconds.setter
-        def compile_seconds(self, value: float) -> None:
-            """It is not measured here."""
-
-    trainer = a_trainer(1021)
-    trainer.callbacks = [Compiling(0.0, 0.0)]
-    train(trainer, clock, 2.0, 60)
+    train(a_trainer(1021), clock, 2.0, 60, compiling=1.0)
     assert capfd.readouterr().out == "training will take about 18 min on this CPU\n"
 
 

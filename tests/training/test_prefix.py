@@ -1,6 +1,7 @@
 """Runs with model.prefix=cached: one computation for all of them, and results that need no cache afterwards."""
 
 import copy
+import json
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -15,6 +16,7 @@ from lora_agnews.errors import UserError
 from lora_agnews.inference.classifier import load_classifier, open_run
 from lora_agnews.inference.evaluation import evaluate, load_in_run_precision, rows_to_evaluate
 from lora_agnews.inference.export import MAX_DIFFERENCE, export
+from lora_agnews.model.encoder import find_encoder
 from lora_agnews.model.prefix import PartOfEncoder
 from lora_agnews.results.record import RunResult, Status
 from lora_agnews.training import prefix
@@ -77,7 +79,7 @@ def test_test_rows_are_computed_only_for_a_run_that_is_tested_at_its_end(
 def test_a_long_computation_in_emulated_bfloat16_says_so_before_it_begins_and_names_what_shortens_it(
     config: TrainConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True}, raising=False)
     monkeypatch.setattr(prefix, "LONG", 0.0)
     config.trainer.precision = "bf16-mixed"
     train(tmp_path / "run", config)
@@ -121,6 +123,15 @@ def test_runs_share_one_computation_and_a_deeper_prefix_begins_with_it(
     other.model.lora.target_modules = []
     train(tmp_path / "head", other)
     assert loaded == [(0, 2), (2, 3), (3, 4)]
+
+
+def test_another_config_json_in_a_folder_is_another_prefix(config: TrainConfig, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(find_encoder("tiny", None).folder, tmp_path / "model"))
+    config.model.name = str(folder)
+    assert train(tmp_path / "first", config).seconds["prefix"] > 0
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(values | {"layer_norm_eps": 1e-3}))
+    assert train(tmp_path / "second", config).seconds["prefix"] > 0
 
 
 def test_the_budget_is_that_of_the_complete_model(config: TrainConfig, tmp_path: Path) -> None:
