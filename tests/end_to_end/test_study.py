@@ -2,12 +2,13 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -68,6 +69,27 @@ def test_workers_are_processes_that_the_command_starts(short_run: list[str], tmp
     assert ["done before" in log for log in logs] == [False, False], "each took a trial of its own"
     assert [log.count("  finished, ") for log in logs] == [2, 2]
     assert done.stderr.count("a worker ended") == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("send", [os.kill, os.killpg])
+def test_sigterm_ends_the_workers_with_a_checkpoint(
+    short_run: list[str], tmp_path: Path, send: Callable[..., None]
+) -> None:
+    line = [sys.executable, "sweep.py", "study=smoke", f"dir={tmp_path}", "workers=2", *short_run]
+    line += ["trainer.max_epochs=500", "trainer.max_steps=null", "data.batch_size=8", "trainer.checkpoint_every=3"]
+    environment = os.environ | {"XDG_CACHE_HOME": CACHE}
+    study = subprocess.Popen(line, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+    until = time.monotonic() + 120
+    while len(list(tmp_path.glob("*/checkpoints/last.ckpt"))) < 2:
+        assert time.monotonic() < until
+        assert study.poll() is None
+        time.sleep(0.1)
+    send(study.pid, signal.SIGTERM)
+    assert study.wait(60) == 143
+    assert list(statuses(tmp_path).values()) == ["interrupted", "interrupted"]
+    for path in tmp_path.glob("worker-*.log"):
+        assert "to continue it: " in path.read_text(), "it was not killed"
 
 
 @pytest.fixture
